@@ -1,0 +1,142 @@
+"""Every error Replymill raises on purpose.
+
+    ReplymillError
+    ├── SettingsError           an environment variable is unknown or has a bad value
+    ├── StartError              a process cannot start as asked (port in use, no Redis binary, no permission)
+    ├── DecodeError             stored bytes are not what their type says
+    ├── StoreError              Redis
+    │   ├── StoreUnavailable    it cannot be reached, or refuses writes
+    │   └── StoreMismatch       it was first used with other shards or another secret key
+    ├── RequestError            an HTTP caller's fault; carries the status it is answered with
+    │   ├── RejectedRequest     401: unsigned, stale, forged or malformed credentials
+    │   ├── MalformedRequest    400: the body is not what the route accepts
+    │   ├── BodyTooLarge        413
+    │   ├── NothingToAnswer     422: no text to answer
+    │   └── Overloaded          429: the lane or the tenant is full
+    ├── UnparseableMessage      verified, but not a message we know: becomes a dead letter, then 2xx
+    ├── ModelError
+    │   ├── UnknownModel        the source names nothing that exists
+    │   ├── DownloadFailed      it exists, but could not be fetched
+    │   ├── DamagedModel        a hash or a file does not match
+    │   └── UnsupportedModel    an architecture, tokenizer or device we do not serve
+    └── DeliveryError
+        ├── RetryLater          a signal, not a fault: try again, not before `after` seconds
+        └── DeliveryRefused     the platform will never take this message
+
+Each text says what happened and what to do about it.
+"""
+
+
+class ReplymillError(Exception):
+    """Base of all errors raised on purpose; its text is fit to show to an operator."""
+
+
+class SettingsError(ReplymillError):
+    """An environment variable is unknown or has a bad value."""
+
+
+class StartError(ReplymillError):
+    """A process cannot start as asked."""
+
+
+class DecodeError(ReplymillError):
+    """Stored bytes are not what their type says."""
+
+    def __init__(self, kind: str, raw: bytes, cause: Exception) -> None:
+        super().__init__(f"cannot read {kind} from {len(raw)} bytes: {cause}; the raw bytes are kept as a dead letter")
+        #: The type that was expected.
+        self.kind = kind
+        #: The bytes as they were stored.
+        self.raw = raw
+        #: What the decoder said.
+        self.cause = cause
+
+
+class StoreError(ReplymillError):
+    """Redis does not do what it must."""
+
+
+class StoreUnavailable(StoreError):
+    """Redis cannot be reached, or refuses writes."""
+
+
+class StoreMismatch(StoreError):
+    """Redis was first used with other settings that cannot change."""
+
+
+class RequestError(ReplymillError):
+    """An HTTP caller's fault."""
+
+    #: The HTTP status the caller gets.
+    status = 400
+
+
+class RejectedRequest(RequestError):
+    """Unsigned, stale, forged or malformed credentials. The text never says which to the caller."""
+
+    status = 401
+
+
+class MalformedRequest(RequestError):
+    """The body is not what the route accepts; the text names the fault."""
+
+    status = 400
+
+
+class BodyTooLarge(RequestError):
+    """The body is over the limit."""
+
+    status = 413
+
+
+class NothingToAnswer(RequestError):
+    """The message has no text to answer."""
+
+    status = 422
+
+
+class Overloaded(RequestError):
+    """The lane or the tenant is full; the caller should come back later."""
+
+    status = 429
+
+
+class UnparseableMessage(ReplymillError):
+    """Verified, but not a message we know."""
+
+
+class ModelError(ReplymillError):
+    """A model cannot be had or run."""
+
+
+class UnknownModel(ModelError):
+    """The source names nothing that exists."""
+
+
+class DownloadFailed(ModelError):
+    """The model exists, but could not be fetched or stored."""
+
+
+class DamagedModel(ModelError):
+    """A hash or a file of the model does not match."""
+
+
+class UnsupportedModel(ModelError):
+    """An architecture, tokenizer or device that we do not serve."""
+
+
+class DeliveryError(ReplymillError):
+    """A reply did not reach its platform."""
+
+
+class RetryLater(DeliveryError):
+    """Try again, not before `after` seconds; control flow, not a fault to log as an error."""
+
+    def __init__(self, reason: str, *, after: float) -> None:
+        super().__init__(reason)
+        #: Seconds to wait before the next attempt.
+        self.after = after
+
+
+class DeliveryRefused(DeliveryError):
+    """The platform will never take this message."""

@@ -1,0 +1,194 @@
+"""The frozen types that travel: what a platform sent, what is answered, what is posted back.
+
+Bodies are JSON arrays with a leading schema number: compact (a waiting message costs its lane little beyond its text), readable in
+`redis-cli`, and extensible by appending fields that have defaults.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple, Self, cast
+
+import msgspec
+
+from engine.errors import DecodeError
+
+#: Version of the encodings below. A reader refuses a version it does not know.
+SCHEMA = 1
+
+
+class Entry(NamedTuple):
+    """One element of a lane as the scripts keep it: a header they read, and a body they do not."""
+
+    #: Digest of the first logical id, with the shard: see `engine.crypto.Digests.message`.
+    id: str
+    #: Counts the edits of the message, from 0.
+    revision: int
+    #: When Redis accepted it, Unix time in milliseconds.
+    received_at: int
+    #: When an outcome is due, Unix time in milliseconds.
+    deadline: int
+    #: Estimated tokens, for the token budget of a claim.
+    cost: int
+    #: The opaque rest.
+    body: bytes
+
+
+class Wire(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """A type that encodes and decodes itself; decoding fails with `DecodeError` alone."""
+
+    def encode(self) -> bytes:
+        """The value as the bytes kept in Redis."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
+        """The value from bytes made by `encode`.
+
+        :raises DecodeError: for any bytes that `encode` cannot have made.
+        """
+        try:
+            return msgspec.json.decode(raw, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise DecodeError(cls.__name__, raw, error) from error
+
+
+class Address(Wire, frozen=True, array_like=True, kw_only=True):
+    """Where to answer. All four fields together name a conversation, and so its lane."""
+
+    #: Key of the platform table, such as `webhook` or `page`.
+    platform: str
+    #: Whose bot this is: settings, limits and caches are kept apart by tenant.
+    tenant: str
+    #: The place on the platform: an endpoint, a channel, a chat.
+    channel: str
+    #: The conversation inside that place; empty where the channel is the conversation.
+    thread: str = ""
+
+
+class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
+    """One message from a person."""
+
+    schema: int = SCHEMA
+    address: Address
+    #: The platform's id of who wrote it.
+    sender: str
+    text: str
+    #: Every logical id of the message (a platform may deliver one post as several events); the first names it to its sender.
+    dedupe_ids: tuple[str, ...]
+    #: Set by the lane, not part of the body: see `Entry`.
+    id: str = ""
+    received_at: int = 0
+    deadline: int = 0
+    revision: int = 0
+
+    def encode(self) -> bytes:
+        """The body only: what the lane's header holds is left out."""
+        return msgspec.json.encode((self.schema, self.address, self.sender, self.text, self.dedupe_ids))
+
+    @classmethod
+    def from_entry(cls, entry: Entry) -> Self:
+        """The message kept in a lane.
+
+        :raises DecodeError: for a body that is not one, or of a schema from a newer version.
+        """
+        message = cls.decode(entry.body)
+        if message.schema != SCHEMA:
+            raise DecodeError(cls.__name__, entry.body, ValueError(f"schema {message.schema}, this version reads {SCHEMA}"))
+        return cast(
+            Self,
+            msgspec.structs.replace(
+                message, id=entry.id, received_at=entry.received_at, deadline=entry.deadline, revision=entry.revision
+            ),
+        )
+
+
+class Role(StrEnum):
+    """Who said a turn."""
+
+    #: The person asking.
+    USER = "user"
+    #: Replymill.
+    ASSISTANT = "assistant"
+    #: A human agent.
+    AGENT = "agent"
+
+
+class Owner(StrEnum):
+    """Who answers a conversation now."""
+
+    #: Replymill.
+    BOT = "bot"
+    #: Handed over, nobody has picked it up yet.
+    WAITING = "waiting"
+    #: A human agent.
+    HUMAN = "human"
+
+
+class Turn(Wire, frozen=True, array_like=True, kw_only=True):
+    """One thing said in a conversation."""
+
+    role: Role
+    text: str
+    #: Unix time in milliseconds.
+    at: int
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said before, oldest first."""
+
+    address: Address
+    turns: tuple[Turn, ...] = ()
+    owner: Owner = Owner.BOT
+
+
+class Source(StrEnum):
+    """Where a reply came from."""
+
+    #: The reply cache.
+    CACHE = "cache"
+    #: The knowledge base.
+    KNOWLEDGE = "knowledge"
+    #: The language model.
+    MODEL = "model"
+    #: A fixed text: an apology, a notice, a policy.
+    FALLBACK = "fallback"
+
+
+#: Measured facts of a message's way: milliseconds for names ending in `_ms`, counts and flags otherwise.
+Fact = int | float | str | bool
+
+
+class Reply(Wire, frozen=True, array_like=True, kw_only=True):
+    """What is answered to one turn."""
+
+    #: The ids of all the messages this answers, oldest first.
+    in_reply_to: tuple[str, ...]
+    address: Address
+    text: str
+    source: Source
+    #: What the reply rests on: passages, cache entries.
+    evidence: tuple[str, ...] = ()
+    #: Between 0 and 1 where a source measures it.
+    confidence: float | None = None
+    #: The first message's id as its sender knows it.
+    reference: str = ""
+    #: How the reply was made: see `engine.trace`.
+    trace: dict[str, Fact] = {}
+
+
+class Delivery(Wire, frozen=True, array_like=True, kw_only=True):
+    """One thing to post. Its id is the idempotency key wherever a platform takes one."""
+
+    schema: int = SCHEMA
+    #: `<first inbound id>-<part>`: the same for every attempt, different for every part.
+    id: str
+    reply: Reply
+    #: Position of this part among the parts of a long reply, from 0.
+    part: int = 0
+
+
+class Receipt(Wire, frozen=True, array_like=True, kw_only=True):
+    """The platform took a delivery."""
+
+    delivery: str
+    #: The platform's own id of the posted message; empty where it gives none.
+    platform_id: str = ""

@@ -1,0 +1,1 @@
+"""The processes: Celery app, answering and delivery loops, supervisor and command line."""
