@@ -5,7 +5,7 @@ Bodies are JSON arrays with a leading schema number: compact (a waiting message 
 """
 
 from enum import StrEnum
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -93,11 +93,8 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
         message = cls.decode(entry.body)
         if message.schema != SCHEMA:
             raise DecodeError(cls.__name__, entry.body, ValueError(f"schema {message.schema}, this version reads {SCHEMA}"))
-        return cast(
-            Self,
-            msgspec.structs.replace(
-                message, id=entry.id, received_at=entry.received_at, deadline=entry.deadline, revision=entry.revision
-            ),
+        return msgspec.structs.replace(
+            message, id=entry.id, received_at=entry.received_at, deadline=entry.deadline, revision=entry.revision
         )
 
 

@@ -229,9 +229,7 @@ class Settings:
                 values |= _read(name, value)
         settings = cls(**values, webhooks={name: _endpoint(name, parts) for name, parts in endpoints.items()})
         _check_together(settings)
-        return dataclasses.replace(
-            settings, data_dir=settings.data_dir.expanduser(), cache_dir=settings.cache_dir.expanduser()
-        )
+        return dataclasses.replace(settings, data_dir=settings.data_dir.expanduser(), cache_dir=settings.cache_dir.expanduser())
 
     def to_environ(self) -> dict[str, str]:
         """The variables that differ from the defaults by `dataclasses.replace`, for a child process."""
@@ -292,7 +290,9 @@ def _check_together(settings: Settings) -> None:
             "a send that outlives its lease could be repeated"
         )
     if settings.max_tokens >= settings.prompt_tokens * 8:
-        raise SettingsError(f"{PREFIX}MAX_TOKENS is {settings.max_tokens}, far more than {PREFIX}PROMPT_TOKENS allows a model to hold")
+        raise SettingsError(
+            f"{PREFIX}MAX_TOKENS is {settings.max_tokens}, far more than {PREFIX}PROMPT_TOKENS allows a model to hold"
+        )
 
 
 def describe() -> list[tuple[str, str, str]]:

@@ -1,0 +1,108 @@
+"""Every Redis key, with type, life, writer, reader and reason; and the names of Celery queues and tasks.
+
+Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a Redis Cluster. <d> is a direction, `in` or `out`;
+<ref> names a conversation (`<tenant digest>.<conversation digest>`); <id> names a message (`<digest>-<shard>`).
+
+| key of a shard | type | lives | written by | read by | because |
+|---|---|---|---|---|---|
+| `<d>:q:<ref>` | list | while not empty | accept, commit, amend, cancel | claim, commit, sweep | the lane: header line and opaque body of each message |
+| `<d>:l:<ref>` | hash | until the lane is empty | claim, release, sweep, intend | the same | `t` lease token, `x` its end, `c` claimed at, `a` failed attempts, `i` intended delivery, `d` deferred |
+| `<d>:ready:<tenant>` | zset by deadline | while not empty | all that move lanes | claim, sweep | lanes of one tenant that may be claimed |
+| `<d>:ring` | list | while not empty | the same | claim | tenants with a ready lane, in turn |
+| `<d>:deficit` | hash | while in the ring | claim | claim | tokens a tenant may still take (deficit round robin) |
+| `<d>:due` | zset by time | while not empty | accept, release | claim, sweep | lanes that wait for a time: quiet period, retry, rate limit |
+| `<d>:leased` | zset by time | while not empty | claim, renew, commit | sweep | leased lanes by the end of lease or the head's deadline, whichever is first |
+| `<d>:heads` | zset by time | while not empty | all that move lanes | backlog | received_at of each head, deferred lanes apart: the age of the backlog |
+| `<d>:stats` | hash | always | all that add or remove | backlog | `messages`, and `deferred` of them |
+| `<d>:tenants` | hash | while not empty | the same | accept | messages waiting per tenant, for its limit |
+| `<d>:bell` | list | at most 64 | all that make a lane ready | waiting claims | wakes a waiting worker |
+| `d:<digest>` | string | the platform's dedupe time | accept | accept, amend, look | recognises a repeat; holds the lane, so a message can be found |
+| `x:<digest>` | string | an hour | amend, cancel | accept | an edit or a deletion that came before its message |
+| `m:<id>` | hash | `record_ttl` | commit | look | state, reply and timings of an answered message |
+| `h:<ref>` | list | `history_ttl` | commit, accept | claim | turns of the conversation, oldest first |
+| `o:<ref>` | string | `history_ttl` | own | accept, claim, commit | the owner, where it is not the bot |
+| `n:<ref>` | string | ten minutes | accept | accept | the notice that the lane is full was sent |
+| `fence` | string | always | claim | claim | counts leases: with a random nonce it makes the token |
+| `dead` | zset by time | always | commit, bury | list of dead letters | index of the dead letters |
+| `dead:<id>` | hash | `dead_ttl` | commit, bury | list of dead letters | reason, attempts and bytes of a dead letter |
+
+| other key | type | lives | written by | read by | because |
+|---|---|---|---|---|---|
+| `rm:meta` | hash | always | first start | every start | shard count and fingerprint of the secret key, which cannot change |
+| `rm:cache:<tenant>:<digest>` | string | `cache_ttl` | responder | responder | a reply to reuse |
+| `rm:cache-stats:<tenant>` | hash | always | responder | status | hits and misses |
+| `rm:page:<session>` | stream | an hour | delivery to the chat page | web | replies of one browser tab, kept for a reconnect |
+| `rm:progress:<session>` | channel | - | answering | web | the reply while it is generated |
+| `rm:worker:<name>` | hash | ten seconds | loops | status | what a worker does and how fast |
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+#: First start records here what can never change.
+META = "rm:meta"
+#: Celery queue of the periodic and one-off jobs, the only queue that is consumed.
+JOBS_QUEUE = "replymill.jobs"
+RETENTION_TASK = "replymill.retention"
+FIGURES_TASK = "replymill.figures"
+
+
+class Direction(StrEnum):
+    """Which of the two lanes of a conversation."""
+
+    #: From people to Replymill.
+    IN = "in"
+    #: From Replymill to a platform.
+    OUT = "out"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Keys of one shard that Python touches itself; all others are made inside the scripts from `prefix`."""
+
+    number: int
+
+    @property
+    def prefix(self) -> str:
+        return f"rm:{{{self.number}}}:"
+
+    def bell(self, direction: Direction) -> str:
+        return f"{self.prefix}{direction}:bell"
+
+    def history(self, ref: str) -> str:
+        return f"{self.prefix}h:{ref}"
+
+    def owner(self, ref: str) -> str:
+        return f"{self.prefix}o:{ref}"
+
+    @property
+    def dead_index(self) -> str:
+        return f"{self.prefix}dead"
+
+    def dead(self, letter: str) -> str:
+        return f"{self.prefix}dead:{letter}"
+
+
+def cached_reply(tenant: str, digest: str) -> str:
+    """`tenant` is a digest too."""
+    return f"rm:cache:{tenant}:{digest}"
+
+
+def cache_stats(tenant: str) -> str:
+    """`tenant` is a digest."""
+    return f"rm:cache-stats:{tenant}"
+
+
+def page(session: str) -> str:
+    """Stream of one browser tab or console; `session` is random and known to it alone."""
+    return f"rm:page:{session}"
+
+
+def progress(session: str) -> str:
+    """Channel with the reply to `session` while it is generated."""
+    return f"rm:progress:{session}"
+
+
+def worker(name: str) -> str:
+    """Figures of one worker."""
+    return f"rm:worker:{name}"

@@ -1,0 +1,211 @@
+"""The lanes: one FIFO per conversation and direction, every move one Lua script.
+
+Each method makes a `Call`, a value that either client runs, so that the asynchronous web process and the synchronous loops share
+one implementation. A commit is decided by what it answers: it wins if the (id, revision) pairs it names stand at the head of the
+lane; the lease only avoids double work. The legend of the keys is in `engine/keys.py`, the rules of each script at its top.
+"""
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from engine.crypto import Digests
+from engine.keys import Direction, Shard
+from engine.messages import Address, Delivery, InboundMessage, Owner, Role, Turn
+from engine.moves import (
+    Accepted,
+    Backlog,
+    Claim,
+    Lane,
+    Outcome,
+    Release,
+    Settled,
+    Swept,
+    Verdict,
+    Whereabouts,
+    read_claim,
+    read_swept,
+    read_whereabouts,
+    text_of,
+)
+from engine.scripts import Blobs, Call
+from engine.settings import Settings
+
+#: Tokens one tenant may take before the next one's turn: some ten short questions.
+QUANTUM = 256
+#: Characters per token in the estimate a claim's budget works with; English text in a 49,152-token vocabulary has about 4.
+CHARACTERS_PER_TOKEN = 4
+#: How long an edit or a deletion waits for its message, ms.
+TOMBSTONE_TTL = 3_600_000
+#: Lanes one `sweep` handles; the rest wait for the next.
+SWEEP_LIMIT = 100
+
+
+def estimate(text: str) -> int:
+    """Tokens of a text, roughly, without a tokenizer."""
+    return len(text) // CHARACTERS_PER_TOKEN + 8
+
+
+class Lanes:
+    """All moves of messages. Holds no connection and no state but a random nonce for lease tokens."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.digests = Digests(settings.secret_key)
+        self.shards = tuple(Shard(number) for number in range(settings.shards))
+        self._nonce = secrets.token_hex(8)
+        self._history = {"turns": settings.history_turns, "ttl": _ms(settings.history_ttl)}
+
+    def shard_of(self, address: Address) -> Shard:
+        return self.shards[self.digests.shard(address, len(self.shards))]
+
+    def message_id(self, address: Address, logical_id: str) -> str:
+        """The id a message gets from the first of its logical ids: the same for every repeat, without asking Redis."""
+        return f"{self.digests.message(address, logical_id)}-{self.shard_of(address).number}"
+
+    def accept(
+        self, message: InboundMessage, *, deadline: float, quiet: float, quiet_max: float, notice: Delivery
+    ) -> Call[Accepted]:
+        """Put one message on its lane, once; times in seconds. `notice` is sent once when the lane is full."""
+        blobs, settings = Blobs(), self.settings
+        shard = self.shard_of(message.address)
+        turn = Turn(role=Role.USER, text=message.text, at=int(time.time() * 1000)).encode()
+        arguments = {
+            "dir": Direction.IN,
+            "ref": self.digests.lane(message.address),
+            "digests": [self.digests.message(message.address, logical) for logical in message.dedupe_ids],
+            "suffix": f"-{shard.number}",
+            "dedupe_ttl": _ms(settings.dedupe_ttl),
+            "item": _item(
+                self.message_id(message.address, message.dedupe_ids[0]),
+                message.encode(),
+                blobs,
+                cost=estimate(message.text),
+                deadline=deadline,
+            ),
+            "quiet": _ms(quiet),
+            "quiet_max": _ms(quiet_max),
+            "lane_messages": settings.lane_messages,
+            "lane_bytes": settings.lane_bytes,
+            "tenant_messages": settings.tenant_messages,
+            "turn": blobs.add(turn),
+            "history": self._history,
+            "notice": _item(notice.id, notice.encode(), blobs, cost=1, deadline=settings.deadline_delivery),
+        }
+        return Call(
+            "accept", shard, arguments, tuple(blobs.collected), lambda raw: Accepted(Verdict(text_of(raw[0])), text_of(raw[1]))
+        )
+
+    def amend(self, message: InboundMessage) -> Call[str]:
+        """Replace a message not yet answered; says `amended`, `answered` or `unseen` (then the edit waits for it)."""
+        arguments = self._named(message.address, message.dedupe_ids[0]) | {"cost": estimate(message.text), "body": 2}
+        return Call("amend", self.shard_of(message.address), arguments, (message.encode(),), text_of)
+
+    def cancel(self, address: Address, logical_id: str) -> Call[str]:
+        """Drop a message not yet answered; says `cancelled`, `answered` or `unseen` (then the deletion waits for it)."""
+        return Call("cancel", self.shard_of(address), self._named(address, logical_id), (), text_of)
+
+    def claim(self, shard: Shard, direction: Direction, *, items: int, tokens: int, empty: bool) -> Call[Claim]:
+        """Lease up to `items` lanes within `tokens`. Inbound lanes come whole (one turn), outbound ones delivery by delivery."""
+        arguments = {
+            "dir": direction,
+            "items": items,
+            "tokens": tokens,
+            "take": 1 if direction is Direction.OUT else 0,
+            "quantum": QUANTUM,
+            "lease": _ms(self.settings.lease),
+            "nonce": self._nonce,
+            "attempts": self.settings.attempts,
+            "empty": empty,
+        }
+        return Call("claim", shard, arguments, (), lambda raw: read_claim(raw, shard, direction))
+
+    def renew(self, shard: Shard, direction: Direction, lanes: Sequence[Lane]) -> Call[frozenset[str]]:
+        """Extend leases; says the refs that are no longer ours."""
+        arguments = {"dir": direction, "lease": _ms(self.settings.lease), "held": [(lane.ref, lane.token) for lane in lanes]}
+        return Call("renew", shard, arguments, (), lambda raw: frozenset(text_of(ref) for ref in raw))
+
+    def commit(self, lane: Lane, outcome: Outcome) -> Call[Settled]:
+        """Write an outcome if what it answers still stands at the head of the lane."""
+        blobs, settings = Blobs(), self.settings
+        arguments = {
+            "dir": lane.direction,
+            "ref": lane.ref,
+            "token": lane.token,
+            "pairs": lane.pairs,
+            "owner": outcome.owner,
+            "turns": [blobs.add(turn.encode()) for turn in outcome.turns],
+            "history": self._history,
+            "out": [
+                _item(delivery.id, delivery.encode(), blobs, cost=1, deadline=settings.deadline_delivery)
+                for delivery in outcome.deliveries
+            ],
+            "record": [text for pair in outcome.record.items() for text in pair],
+            "record_ttl": _ms(settings.record_ttl),
+            "records": [id_ for id_, _ in lane.pairs] if outcome.records is None else outcome.records,
+            "dead": {"reason": outcome.dead, "ttl": _ms(settings.dead_ttl)} if outcome.dead else None,
+        }
+        return Call("commit", self.shards[lane.shard], arguments, tuple(blobs.collected), lambda raw: Settled(text_of(raw)))
+
+    def release(self, shard: Shard, direction: Direction, releases: Sequence[Release]) -> Call[int]:
+        """Give leased lanes back, at once or not before a time; says how many were still ours."""
+        lanes = [(r.lane.ref, r.lane.token, r.not_before, r.failed, r.keep_intent) for r in releases]
+        return Call("release", shard, {"dir": direction, "attempts": self.settings.attempts, "lanes": lanes}, (), int)
+
+    def intend(self, lane: Lane, delivery_id: str) -> Call[tuple[bool, str]]:
+        """Record that a delivery is about to be sent; says whether the lease is still ours, and what was intended before."""
+        arguments = {"ref": lane.ref, "token": lane.token, "delivery": delivery_id, "lease": _ms(self.settings.lease)}
+        return Call("intend", self.shards[lane.shard], arguments, (), lambda raw: (raw[0] == 1, text_of(raw[1])))
+
+    def own(self, address: Address, owner: Owner) -> Call[int]:
+        """Set who answers; says how many messages wait in the lane for whoever claims them to move to history."""
+        arguments = {"ref": self.digests.lane(address), "owner": owner, "ttl": _ms(self.settings.history_ttl)}
+        return Call("own", self.shard_of(address), arguments, (), int)
+
+    def sweep(self, shard: Shard, direction: Direction) -> Call[Swept]:
+        """Take back lanes whose lease ran out, and list those whose head needs an outcome now."""
+        take = 1 if direction is Direction.OUT else 0
+        arguments = {"dir": direction, "attempts": self.settings.attempts, "limit": SWEEP_LIMIT, "take": take}
+        return Call("sweep", shard, arguments, (), lambda raw: read_swept(raw, shard, direction))
+
+    def look(self, message_id: str) -> Call[Whereabouts]:
+        """Where a message is.
+
+        :raises ValueError: for an id that is none of ours.
+        """
+        digest, _, number = message_id.rpartition("-")
+        if not digest or not number.isdecimal() or int(number) >= len(self.shards):
+            raise ValueError(f"{message_id!r} is no message id")
+        return Call("look", self.shards[int(number)], {"id": message_id, "digest": digest}, (), read_whereabouts)
+
+    def backlog(self, shard: Shard) -> Call[tuple[Backlog, Backlog]]:
+        """Figures of one shard, inbound and outbound."""
+        return Call("backlog", shard, {}, (), lambda raw: (Backlog(*raw[0]), Backlog(*raw[1])))
+
+    def bury(self, address: Address, logical_id: str, raw: bytes, *, reason: str) -> Call[bool]:
+        """Keep bytes that were verified but are no message we know, as a dead letter; says whether they are new."""
+        arguments = {
+            "id": self.message_id(address, logical_id),
+            "ref": self.digests.lane(address),
+            "reason": reason,
+            "body": 2,
+            "ttl": _ms(self.settings.dead_ttl),
+        }
+        return Call("bury", self.shard_of(address), arguments, (raw,), bool)
+
+    def _named(self, address: Address, logical_id: str) -> dict[str, Any]:
+        return {
+            "ref": self.digests.lane(address),
+            "digest": self.digests.message(address, logical_id),
+            "id": self.message_id(address, logical_id),
+            "ttl": TOMBSTONE_TTL,
+        }
+
+
+def _item(item_id: str, body: bytes, blobs: Blobs, *, cost: int, deadline: float) -> dict[str, Any]:
+    return {"id": item_id, "cost": cost, "deadline": _ms(deadline), "body": blobs.add(body)}
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

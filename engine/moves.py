@@ -1,0 +1,201 @@
+"""What goes into a move of the lanes and what comes out of it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from engine.keys import Direction, Shard
+from engine.messages import Delivery, Entry, Owner, Turn
+
+
+class Verdict(StrEnum):
+    """What became of an accepted message."""
+
+    #: It waits in its lane.
+    ACCEPTED = "accepted"
+    #: It was known already.
+    REPEAT = "repeat"
+    #: Its deletion came before it.
+    CANCELLED = "cancelled"
+    #: A person owns the conversation: it went to history.
+    OWNED = "owned"
+    #: The lane or the tenant is full: it was not taken.
+    FULL = "full"
+
+
+class Settled(StrEnum):
+    """What became of a commit."""
+
+    COMMITTED = "committed"
+    #: Others answered it, or it was cancelled.
+    GONE = "gone"
+    #: It was edited meanwhile.
+    CHANGED = "changed"
+    #: The owner is not the one the outcome was made for.
+    OWNED = "owned"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    verdict: Verdict
+    #: The id under which the message was first taken.
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """What a claim or a sweep hands out of one lane."""
+
+    shard: int
+    direction: Direction
+    ref: str
+    #: Empty where nothing is leased.
+    token: str
+    #: Attempts that failed before.
+    attempts: int
+    owner: Owner
+    #: Oldest first; inbound lanes only.
+    history: tuple[Turn, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    #: The delivery that an earlier lease was about to send, or empty.
+    intent: str = ""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, int], ...]:
+        """What an outcome of this lane answers."""
+        return tuple((entry.id, entry.revision) for entry in self.entries)
+
+
+@dataclass(frozen=True)
+class Claim:
+    lanes: tuple[Lane, ...]
+    #: Redis's time, ms.
+    now: int
+    #: When the next deferred lane is due, ms, or 0.
+    next_due: int
+    #: A lane on its last attempt waits for an empty worker.
+    suspects: bool
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """A lane whose head needs an outcome now."""
+
+    #: `expired` or `exhausted`.
+    reason: str
+    lane: Lane
+
+
+@dataclass(frozen=True)
+class Swept:
+    requeued: int
+    overdue: tuple[Overdue, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What `commit` writes, all or nothing."""
+
+    #: `bot`, `person` (anyone but the bot) or empty for any.
+    owner: str = "bot"
+    turns: tuple[Turn, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    #: Fields of the message's record.
+    record: dict[str, str] = field(default_factory=dict)
+    #: Messages whose record is written; by default those that the outcome answers.
+    records: tuple[str, ...] | None = None
+    #: The reason, if the messages become dead letters.
+    dead: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """How a leased lane is given back."""
+
+    lane: Lane
+    #: Redis's time before which it must not be claimed, ms; 0 is now.
+    not_before: int = 0
+    #: Counts as an attempt.
+    failed: bool = False
+    #: The intended delivery may have been sent: keep it for the next attempt to know.
+    keep_intent: bool = False
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Figures of one direction, over all shards."""
+
+    messages: int
+    #: Of these, how many wait for a time; they do not count towards scaling.
+    deferred: int
+    #: Lanes ready or leased.
+    lanes: int
+    leased: int
+    #: Now minus the oldest unanswered received_at, deferred lanes apart, ms.
+    age_ms: int
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a message is: waiting, answering, answered, dead, over (its record has expired) or unknown."""
+
+    state: str
+    received_at: int
+    record: dict[str, str]
+
+
+def read_entry(raw: bytes) -> Entry:
+    """An element of a lane: `id revision received_at deadline cost`, a line feed, the body."""
+    head, _, body = raw.partition(b"\n")
+    id_, revision, received, deadline, cost = head.decode().split(" ")
+    return Entry(id_, int(revision), int(received), int(deadline), int(cost), body)
+
+
+def read_claim(raw: Any, shard: Shard, direction: Direction) -> Claim:
+    now, next_due, suspects, picked = raw
+    lanes = tuple(
+        Lane(
+            shard=shard.number,
+            direction=direction,
+            ref=text_of(ref),
+            token=text_of(token),
+            attempts=attempts,
+            owner=Owner(text_of(owner)),
+            history=tuple(Turn.decode(turn) for turn in history),
+            entries=tuple(read_entry(entry) for entry in entries),
+            intent=text_of(intent),
+        )
+        for ref, token, attempts, owner, intent, history, entries in picked
+    )
+    return Claim(lanes, now, next_due, bool(suspects))
+
+
+def read_swept(raw: Any, shard: Shard, direction: Direction) -> Swept:
+    requeued, found = raw
+    overdue = tuple(
+        Overdue(
+            text_of(reason),
+            Lane(
+                shard=shard.number,
+                direction=direction,
+                ref=text_of(ref),
+                token="",
+                attempts=attempts,
+                owner=Owner(text_of(owner)),
+                entries=tuple(read_entry(entry) for entry in entries),
+            ),
+        )
+        for reason, ref, attempts, owner, entries in found
+    )
+    return Swept(requeued, overdue)
+
+
+def read_whereabouts(raw: Any) -> Whereabouts:
+    state, received, flat = raw
+    texts = [text_of(text) for text in flat]
+    return Whereabouts(text_of(state), received, dict(zip(texts[::2], texts[1::2], strict=True)))
+
+
+def text_of(raw: bytes) -> str:
+    """A reply of Redis that is text."""
+    return raw.decode()

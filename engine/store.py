@@ -1,0 +1,132 @@
+"""Connections to the Redis that holds the lanes: one server, Sentinel or Cluster, synchronous and asynchronous."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis import exceptions
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from engine.crypto import Digests
+from engine.errors import SettingsError, StoreMismatch, StoreUnavailable
+from engine.keys import META
+from engine.settings import Settings
+
+#: A socket that answers nothing for this long is taken for dead; longer than the longest blocking wait.
+SOCKET_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 3.0
+#: One more try on a fresh connection, after 50 ms: a pooled one may have died while idle. All scripts bear repetition.
+_BACKOFF = ConstantBackoff(0.05)
+
+#: Replies of a server that is up but cannot take writes now.
+_REFUSALS = ("MISCONF", "OOM", "READONLY", "LOADING", "CLUSTERDOWN", "NOREPLICAS", "MASTERDOWN", "TRYAGAIN")
+
+Client = Any
+AsyncClient = Any
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "health_check_interval": 30,
+        "protocol": 2,
+    }
+
+
+def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
+    """Hosts, master's name and login from `sentinel://user:password@h1:26379,h2:26379/NAME`."""
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    name = parts.path.strip("/").split("/")[0]
+    if not name:
+        raise SettingsError("REPLYMILL_REDIS_URL names no Sentinel service: sentinel://host:26379,host:26379/NAME")
+    nodes = [(host.partition(":")[0], int(host.partition(":")[2] or 26379)) for host in hosts.split(",")]
+    return nodes, name, {"username": user or None, "password": password or None}
+
+
+def is_cluster(url: str) -> bool:
+    """Whether the server behind `url` belongs to a Redis Cluster.
+
+    :raises StoreUnavailable: if it cannot be reached.
+    """
+    if url.startswith("sentinel://"):
+        return False
+    with reachable(), redis.Redis.from_url(url, **_options()) as probe:
+        return bool(probe.info("cluster").get("cluster_enabled"))
+
+
+def connect(settings: Settings) -> Client:
+    """A synchronous client.
+
+    :raises StoreUnavailable: if Redis cannot be reached.
+    """
+    url = settings.redis_url
+    retry = Retry(_BACKOFF, 1)
+    if url.startswith("sentinel://"):
+        nodes, name, login = _sentinel(url)
+        return Sentinel(nodes, **_options()).master_for(  # type: ignore[no-untyped-call]
+            name, retry=retry, **login, **_options()
+        )
+    if is_cluster(url):
+        return redis.RedisCluster.from_url(url, **_options())
+    return redis.Redis.from_url(url, retry=retry, **_options())
+
+
+async def connect_async(settings: Settings) -> AsyncClient:
+    """The asynchronous twin of `connect`."""
+    url = settings.redis_url
+    retry = AsyncRetry(_BACKOFF, 1)
+    if url.startswith("sentinel://"):
+        nodes, name, login = _sentinel(url)
+        return AsyncSentinel(nodes, **_options()).master_for(  # type: ignore[no-untyped-call]
+            name, retry=retry, **login, **_options()
+        )
+    if is_cluster(url):
+        return redis.asyncio.RedisCluster.from_url(url, **_options())
+    return redis.asyncio.Redis.from_url(url, retry=retry, **_options())
+
+
+def adopt(client: Client, settings: Settings) -> None:
+    """Record on first start what can never change, and refuse a Redis that was first used otherwise.
+
+    :raises StoreMismatch: other shards or another secret key.
+    """
+    ours = {"shards": str(settings.shards), "key": Digests(settings.secret_key).fingerprint()}
+    with reachable():
+        for field, value in ours.items():
+            client.hsetnx(META, field, value)
+        theirs = {name.decode(): value.decode() for name, value in client.hgetall(META).items()}
+    if theirs["shards"] != ours["shards"]:
+        raise StoreMismatch(
+            f"this Redis was first used with REPLYMILL_SHARDS={theirs['shards']}, not {ours['shards']}: "
+            "a conversation would be looked for in the wrong shard; set it back"
+        )
+    if theirs["key"] != ours["key"]:
+        raise StoreMismatch(
+            "this Redis was first used with another REPLYMILL_SECRET_KEY: give every process the same key "
+            "(without the variable it is `secret.key` in the data folder)"
+        )
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Turn what redis-py raises when the server is away, or cannot write, into `StoreUnavailable`."""
+    try:
+        yield
+    except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
+        raise StoreUnavailable(f"Redis refuses the login: {error}; check the user and password in REPLYMILL_REDIS_URL") from error
+    except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError, OSError) as error:
+        raise StoreUnavailable(f"Redis cannot be reached: {error}; is it running, and is REPLYMILL_REDIS_URL right?") from error
+    except exceptions.ResponseError as error:
+        if not str(error).startswith(_REFUSALS):
+            raise
+        raise StoreUnavailable(f"Redis cannot take this now: {error}") from error
