@@ -10,7 +10,10 @@
     ├── RequestError            an HTTP caller's fault; carries the status it is answered with
     │   ├── RejectedRequest     401: unsigned, stale, forged or malformed credentials
     │   ├── MalformedRequest    400: the body is not what the route accepts
+    │   ├── Forbidden           403: a foreign page or host name asks, or a browser without our cookie
+    │   ├── NoSuchMessage       404
     │   ├── BodyTooLarge        413
+    │   ├── UnsupportedEncoding 415: a compressed body
     │   ├── NothingToAnswer     422: no text to answer
     │   └── Overloaded          429: the lane or the tenant is full
     ├── UnparseableMessage      verified, but not a message we know: becomes a dead letter, then 2xx
@@ -83,10 +86,28 @@ class MalformedRequest(RequestError):
     status = 400
 
 
+class Forbidden(RequestError):
+    """A foreign page or host name asks, or a browser without our cookie."""
+
+    status = 403
+
+
+class NoSuchMessage(RequestError):
+    """No message has this id, or its record has long expired."""
+
+    status = 404
+
+
 class BodyTooLarge(RequestError):
     """The body is over the limit."""
 
     status = 413
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed; what it would unpack to is not looked at."""
+
+    status = 415
 
 
 class NothingToAnswer(RequestError):

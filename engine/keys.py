@@ -33,6 +33,8 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:cache-stats:<tenant>` | hash | always | responder | status | hits and misses |
 | `rm:page:<session>` | stream | an hour | delivery to the chat page | web | replies of one browser tab, kept for a reconnect |
 | `rm:progress:<session>` | channel | - | answering | web | the reply while it is generated |
+| `rm:figures` | list | 240 samples | the figures job | status | how the backlog went over the last hour |
+| `rm:celery:*` | Celery's own | - | kombu | kombu | jobs and remote control |
 | `rm:worker:<name>` | hash | ten seconds | loops | status | what a worker does and how fast |
 """
 
@@ -43,6 +45,15 @@ from enum import StrEnum
 META = "rm:meta"
 #: Celery queue of the periodic and one-off jobs, the only queue that is consumed.
 JOBS_QUEUE = "replymill.jobs"
+#: Celery queue that loop workers listen to and nothing is sent to: a Redis outage with work at hand would end them.
+IDLE_QUEUE = "replymill.idle"
+#: Prefix of everything Celery and kombu keep.
+CELERY_PREFIX = "rm:celery:"
+CACHE_PATTERN = "rm:cache:*"
+CACHE_STATS_PATTERN = "rm:cache-stats:*"
+WORKER_PATTERN = "rm:worker:*"
+#: Samples of the backlog, newest first.
+FIGURES = "rm:figures"
 RETENTION_TASK = "replymill.retention"
 FIGURES_TASK = "replymill.figures"
 

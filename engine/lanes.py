@@ -116,7 +116,8 @@ class Lanes:
             "quantum": QUANTUM,
             "lease": _ms(self.settings.lease),
             "nonce": self._nonce,
-            "attempts": self.settings.attempts,
+            "attempts": self._attempts(direction),
+            "alone": direction is Direction.IN,
             "empty": empty,
         }
         return Call("claim", shard, arguments, (), lambda raw: read_claim(raw, shard, direction))
@@ -151,7 +152,7 @@ class Lanes:
     def release(self, shard: Shard, direction: Direction, releases: Sequence[Release]) -> Call[int]:
         """Give leased lanes back, at once or not before a time; says how many were still ours."""
         lanes = [(r.lane.ref, r.lane.token, r.not_before, r.failed, r.keep_intent) for r in releases]
-        return Call("release", shard, {"dir": direction, "attempts": self.settings.attempts, "lanes": lanes}, (), int)
+        return Call("release", shard, {"dir": direction, "attempts": self._attempts(direction), "lanes": lanes}, (), int)
 
     def intend(self, lane: Lane, delivery_id: str) -> Call[tuple[bool, str]]:
         """Record that a delivery is about to be sent; says whether the lease is still ours, and what was intended before."""
@@ -166,7 +167,7 @@ class Lanes:
     def sweep(self, shard: Shard, direction: Direction) -> Call[Swept]:
         """Take back lanes whose lease ran out, and list those whose head needs an outcome now."""
         take = 1 if direction is Direction.OUT else 0
-        arguments = {"dir": direction, "attempts": self.settings.attempts, "limit": SWEEP_LIMIT, "take": take}
+        arguments = {"dir": direction, "attempts": self._attempts(direction), "limit": SWEEP_LIMIT, "take": take}
         return Call("sweep", shard, arguments, (), lambda raw: read_swept(raw, shard, direction))
 
     def look(self, message_id: str) -> Call[Whereabouts]:
@@ -193,6 +194,9 @@ class Lanes:
             "ttl": _ms(self.settings.dead_ttl),
         }
         return Call("bury", self.shard_of(address), arguments, (raw,), bool)
+
+    def _attempts(self, direction: Direction) -> int:
+        return self.settings.attempts if direction is Direction.IN else self.settings.delivery_attempts
 
     def _named(self, address: Address, logical_id: str) -> dict[str, Any]:
         return {

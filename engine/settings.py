@@ -154,6 +154,9 @@ class Settings:
         (), _keys, "keys for `/v1/`, separated by spaces; empty: one kept in the data folder", secret=True
     )
     max_body: int = _setting(262_144, _whole(1024, 16_777_216), "largest request body, bytes")
+    page_hosts: tuple[str, ...] = _setting(
+        (), _words, "public host names of the chat page, separated by spaces; localhost and plain addresses are known"
+    )
 
     model: str = _setting(DEFAULT_MODEL, _model, "the model: `pypi:NAME==VERSION`, `hf:ORG/NAME`, `path:DIR` or `gguf:FILE`")
     device: str = _setting("auto", _one_of("auto", "cpu", "cuda"), "where the model runs")
@@ -178,6 +181,7 @@ class Settings:
 
     lease: float = _setting(30.0, _number(1, 3600), "seconds a worker may hold a lane without renewing")
     attempts: int = _setting(3, _whole(1, 100), "tries before a message becomes a dead letter; the last one alone")
+    delivery_attempts: int = _setting(12, _whole(1, 1000), "tries before a reply becomes a dead letter")
     deadline_chat: float = _setting(120.0, _number(1, 86_400), "seconds to an outcome, chat platforms")
     deadline_webhook: float = _setting(300.0, _number(1, 86_400), "seconds to an outcome, webhooks")
     deadline_delivery: float = _setting(3600.0, _number(1, 604_800), "seconds to deliver a reply, then a dead letter")
@@ -232,9 +236,14 @@ class Settings:
         return dataclasses.replace(settings, data_dir=settings.data_dir.expanduser(), cache_dir=settings.cache_dir.expanduser())
 
     def to_environ(self) -> dict[str, str]:
-        """The variables that differ from the defaults by `dataclasses.replace`, for a child process."""
-        changed = {name: getattr(self, f.name) for name, f in _FIELDS.items() if getattr(self, f.name) != f.default}
-        return {name: " ".join(value) if name == f"{PREFIX}API_KEYS" else str(value) for name, value in changed.items()}
+        """The environment for a child process: this one's, and on top the settings that differ from their defaults."""
+        changed = {name: (f.name, getattr(self, f.name)) for name, f in _FIELDS.items() if getattr(self, f.name) != f.default}
+        return {**os.environ, **{name: _written(field_name, value) for name, (field_name, value) in changed.items()}}
+
+
+def _written(field_name: str, value: Any) -> str:
+    """As the setting stands in its variable."""
+    return ("|" if field_name == "stop" else " ").join(value) if isinstance(value, tuple) else str(value)
 
 
 _FIELDS = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings) if f.name != "webhooks"}
@@ -293,6 +302,11 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             f"{PREFIX}MAX_TOKENS is {settings.max_tokens}, far more than {PREFIX}PROMPT_TOKENS allows a model to hold"
         )
+
+
+def library_variable(name: str) -> str:
+    """A variable that belongs to a library, such as CT2_USE_MKL; empty if it is not set."""
+    return os.environ.get(name, "")
 
 
 def describe() -> list[tuple[str, str, str]]:

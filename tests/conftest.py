@@ -1,6 +1,7 @@
 """What tests share: real Redis servers, started once and flushed for each test, free ports, and waiting for a condition.
 
-A test that uses `redis_url` or `redis_client` runs on Redis 6.2 and on Redis 7; mark it `one_redis` where the version cannot matter.
+A test that uses `redis_url`, `redis_client` or `settings` runs on Redis 6.2 and on Redis 7; mark it `one_redis` where the version
+cannot matter.
 A missing server fails the test in CI and skips it elsewhere.
 """
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from engine.errors import StartError
 from tests.conftest import missing, redis_binary, wait_for
@@ -66,7 +68,7 @@ def test_its_settings_cannot_lose_messages(server: EmbeddedRedis) -> None:
 
 
 def test_strangers_are_refused_and_the_password_shows_nowhere(server: EmbeddedRedis) -> None:
-    with redis.Redis(port=server.port) as stranger, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
 
     wait_for(lambda: "redis-server" in psutil.Process(server.child.pid).name())
@@ -98,7 +100,10 @@ def test_a_file_that_redis_cannot_read_is_one_clear_line(tmp_path: Path) -> None
     folder.mkdir()
     (folder / "appendonly.aof").write_bytes(b"this is not an append-only file\n")
 
-    with pytest.raises(StartError, match="Redis does not start: .*Bad file format"), embedded.serving(folder, log=tmp_path / "log"):
+    with (
+        pytest.raises(StartError, match=r"Redis does not start: .*Bad file format"),
+        embedded.serving(folder, log=tmp_path / "log"),
+    ):
         pass
 
 
@@ -106,7 +111,7 @@ def test_data_of_redis_7_is_never_hidden_by_redis_6(tmp_path: Path) -> None:
     binary = redis_binary("6.2") or missing("Redis 6.2")
     (tmp_path / "appendonlydir").mkdir()
 
-    with pytest.raises(StartError, match="written by Redis 7"):
+    with pytest.raises(StartError, match=r"written by Redis 7"):
         EmbeddedRedis(tmp_path, log=tmp_path / "log", binary=binary)
 
 
@@ -122,7 +127,7 @@ def test_data_of_redis_6_is_read_by_redis_7(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with pytest.raises(StartError, match="cannot write to .*REPLYMILL_DATA_DIR"):
+    with pytest.raises(StartError, match=r"cannot write to .*REPLYMILL_DATA_DIR"):
         EmbeddedRedis(tmp_path / "file" / "redis", log=tmp_path / "log")
 
 
@@ -130,7 +135,7 @@ def test_a_machine_without_redis_is_told_what_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(embedded, "packaged_binary", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(StartError, match="install redis-server 6.2 or newer, or set REPLYMILL_REDIS_URL"):
+    with pytest.raises(StartError, match=r"install redis-server 6.2 or newer, or set REPLYMILL_REDIS_URL"):
         embedded.find_binary()
 
 
@@ -150,12 +155,12 @@ def test_an_old_or_strange_binary_is_refused(tmp_path: Path, says: str) -> None:
     binary.write_text(f"#!/bin/sh\necho '{says}'\n")
     binary.chmod(0o755)
 
-    with pytest.raises(StartError, match="needs Redis 6.2 or newer"):
+    with pytest.raises(StartError, match=r"needs Redis 6.2 or newer"):
         embedded.version_of(binary)
 
 
 def test_a_binary_that_does_not_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="does not run"):
+    with pytest.raises(StartError, match=r"does not run"):
         embedded.version_of(tmp_path / "no-such-binary")
 
 

@@ -69,9 +69,7 @@ def kept_key(data_dir: Path, name: str) -> str:
     except OSError as error:
         raise _not_writable(data_dir, error) from error
     if any(len(word) < _LEAST for word in key.split() or [""]):
-        raise SettingsError(
-            f"{path} holds no key of at least {_LEAST} characters: put it back from a copy, or delete it for a new one"
-        )
+        raise SettingsError(f"{path} holds no key of at least {_LEAST} characters: restore it, or delete it for a new one")
     return key
 
 
@@ -95,30 +93,30 @@ def write_private(path: Path, text: str) -> None:
     :raises StartError: if it cannot be written.
     """
     try:
-        _temporary(path, text).replace(path)
+        with _temporary(path, text) as temporary:
+            temporary.replace(path)
     except OSError as error:
         raise _not_writable(path.parent, error) from error
 
 
 def _create(path: Path, text: str) -> None:
     """Like `write_private`, but the first of several writers wins."""
-    temporary = _temporary(path, text)
-    with suppress(FileExistsError):
+    with _temporary(path, text) as temporary, suppress(FileExistsError):
         path.hardlink_to(temporary)
-    temporary.unlink()
 
 
-def _temporary(path: Path, text: str) -> Path:
+@contextmanager
+def _temporary(path: Path, text: str) -> Iterator[Path]:
+    """A complete file beside `path`, readable by this user alone, gone after the block if it still has its name."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
-        Path(name).unlink()
-        raise
-    return Path(name)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _not_writable(path: Path, error: OSError) -> StartError:

@@ -12,11 +12,16 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def main(parent: int, command: list[str]) -> None:
-    """Never returns: the process becomes `command`, or ends if the parent is gone already or there is no such command."""
+def tie(parent: int) -> None:
+    """From here on this process dies with its parent, whose process id is `parent`; it ends at once if that is gone already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        sys.exit(1)
+        os._exit(1)
+
+
+def main(parent: int, command: list[str]) -> None:
+    """Never returns: the process becomes `command`, or ends if there is no such command."""
+    tie(parent)
     for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored_by_python, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])

@@ -6,35 +6,27 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from workers import leash
 
 
+@dataclass
 class Child:
     """One command that can be started again after it ended."""
 
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        *,
-        environ: Mapping[str, str] | None = None,
-        log: Path | None = None,
-        folder: Path | None = None,
-        keep: Sequence[int] = (),
-    ) -> None:
-        self.name = name
-        self.command = tuple(command)
-        #: The whole environment; None: the parent's.
-        self.environ = environ
-        #: Its output is appended here; None: it shares the parent's stderr.
-        self.log = log
-        #: Where it is started; None: where the parent is.
-        self.folder = folder
-        #: File descriptors it inherits, such as the one that holds a lock.
-        self.keep = tuple(keep)
-        self._process: subprocess.Popen[bytes] | None = None
+    name: str
+    command: Sequence[str]
+    #: The whole environment; None: the parent's.
+    environ: Mapping[str, str] | None = None
+    #: Its output is appended here; None: it shares the parent's stderr.
+    log: Path | None = None
+    #: Where it is started; None: where the parent is.
+    folder: Path | None = None
+    #: File descriptors it inherits, such as the one that holds a lock.
+    keep: Sequence[int] = ()
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def pid(self) -> int | None:

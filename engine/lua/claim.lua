@@ -1,6 +1,6 @@
 -- Leases up to a.items ready lanes within a.tokens, tenants in turn (deficit round robin, Shreedhar and Varghese 1996), inside a
 -- tenant by earliest deadline. a: dir, items, tokens, take (entries per lane, 0 for all), quantum, lease, nonce, attempts (limit),
--- empty (the worker holds nothing). A lane on its last attempt is taken alone, by an empty worker.
+-- alone (a lane on its last attempt is taken alone, by an empty worker), empty (the worker holds nothing).
 -- Returns {now, next due time or 0, suspects left behind, {ref, token, attempts, owner, intent, history, entries}...}.
 
 promote(a.dir)
@@ -42,7 +42,7 @@ local function serve(tenant)
       break
     end
     local attempts = tonumber(call('HGET', lease(a.dir, ref), 'a') or 0)
-    local last = attempts > 0 and attempts >= a.attempts - 1
+    local last = a.alone and attempts > 0 and attempts >= a.attempts - 1
     if attempts >= a.attempts or (last and (#picked > 0 or not a.empty)) then
       skipped = skipped + 1
       if attempts < a.attempts then

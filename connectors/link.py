@@ -1,0 +1,89 @@
+"""The web process's connection to Redis: made when Redis can be reached, so that the process starts without it and recovers."""
+
+import asyncio
+
+import structlog
+
+from engine import store
+from engine.errors import StoreError, StoreMismatch, StoreUnavailable
+from engine.settings import Settings
+from engine.store import AsyncClient, reachable
+
+log = structlog.get_logger()
+
+#: Pauses between attempts to connect, seconds.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+
+
+class Link:
+    """Connects in the background and is used by all requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: AsyncClient = None
+        self._fault: StoreError = StoreUnavailable("Redis has not been reached yet")
+        self._connected = asyncio.Event()
+
+    @property
+    def client(self) -> AsyncClient:
+        """:raises StoreUnavailable: while Redis was never reached, or is not ours."""
+        if self._client is None:
+            raise StoreUnavailable(str(self._fault))
+        return self._client
+
+    async def connect(self) -> None:
+        """Try until it succeeds; what is wrong is logged once for each change."""
+        pause = SHORTEST_PAUSE
+        while self._client is None:
+            try:
+                self._client = await self._open()
+            except StoreError as error:
+                if type(error) is not type(self._fault) or pause == SHORTEST_PAUSE:
+                    log.warning("Redis cannot be used; trying on", action="web.redis_away", error=str(error))
+                self._fault = error
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        log.info("connected to Redis", action="web.redis_connected")
+        self._connected.set()
+
+    async def connected(self) -> AsyncClient:
+        """Waits for the first connection."""
+        await self._connected.wait()
+        return self.client
+
+    async def check(self) -> None:
+        """:raises StoreUnavailable: if Redis does not answer now, or is not ours."""
+        with reachable():
+            await self.client.ping()
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _open(self) -> AsyncClient:
+        await asyncio.to_thread(check_store, self._settings)
+        return await store.connect_async(self._settings)
+
+
+def check_store(settings: Settings) -> None:
+    """Reach Redis and make sure it is ours; blocks for some seconds if it is far away.
+
+    :raises StoreUnavailable: it cannot be reached.
+    :raises StoreMismatch: it was first used with other shards or another secret key.
+    """
+    client = store.connect(settings)
+    try:
+        store.adopt(client, settings)
+    finally:
+        client.close()
+
+
+def mismatch(settings: Settings) -> StoreMismatch | None:
+    """Why this Redis can never be used; None if it can, or cannot be reached to tell."""
+    try:
+        check_store(settings)
+    except StoreMismatch as error:
+        return error
+    except StoreUnavailable as error:
+        log.warning("Redis is away; starting without it", action="web.redis_away", error=str(error))
+    return None

@@ -1,0 +1,135 @@
+"""Posting to addresses that others run, without being led astray (SSRF) and without waiting for long.
+
+A client serves one registered address. It connects to the address it has checked, so that a second look-up cannot lead elsewhere;
+it follows no redirect, uses no proxy of the environment, and reads at most 64 kB of an answer it has no use for.
+"""
+
+import asyncio
+import email.utils
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+
+import httpx
+from httpx_secure import SSRFProtectionError, httpx_ssrf_protection
+
+from engine.errors import DeliveryRefused, RetryLater
+
+#: Seconds.
+CONNECT_TIMEOUT = 3.0
+READ_TIMEOUT = 10.0
+#: A receiver whose status is known may take this long to end its answer, seconds; then the connection is given up.
+DRAIN_TIMEOUT = 1.0
+#: Bytes of an answer that are read, so that its connection can serve again.
+MOST_ANSWER = 65_536
+#: Idle connections are kept this long, seconds.
+KEEP_ALIVE = 30.0
+#: A checked address serves new connections this long, seconds; a receiver that moves is found again after it.
+DNS_LIFE = 30.0
+#: Bounds on what a receiver may ask us to wait, seconds.
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 3600.0
+#: Refusals that may be gone at the next attempt: time-out, conflict, too early, too many.
+_PASSING = frozenset({408, 409, 425, 429})
+
+_IPAddress = IPv4Address | IPv6Address
+#: Translate to IPv4 behind the receiver's back (RFC 6052, RFC 8215).
+_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+
+
+def guarded_client(url: str, *, private: bool, connections: int) -> httpx.AsyncClient:
+    """A client for one registered address; `private` allows http and addresses inside, for this very host and port."""
+    target = httpx.URL(url)
+    client = httpx.AsyncClient(
+        verify=_trust(),
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_ALIVE),
+    )
+    # The host as the transport sees it: without brackets, internationalised names encoded.
+    host, port = target.raw_host.decode("ascii").strip("[]"), port_of(target)
+
+    def allowed(hostname: str, address: _IPAddress, connecting_to: int) -> bool:
+        registered = (hostname.strip("[]"), connecting_to) == (host, port)
+        return registered and (private or is_public(address))
+
+    return httpx_ssrf_protection(client, check_globally_reachable=not private, custom_validator=allowed, dns_cache_ttl=DNS_LIFE)
+
+
+def port_of(url: httpx.URL) -> int:
+    """The port a URL leads to."""
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def is_public(address: _IPAddress) -> bool:
+    """Whether an address is one host of the open Internet, and so are the addresses that are hidden in it."""
+    if not address.is_global or address.is_multicast:
+        return False
+    if isinstance(address, IPv4Address):
+        return not address.is_reserved
+    if address.is_site_local or any(address in network for network in _NAT64):
+        return False
+    hidden = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    return all(is_public(inner) for inner in hidden if inner is not None) and int(address) >> 32 != 0
+
+
+async def post(client: httpx.AsyncClient, url: str, *, body: bytes, headers: Mapping[str, str]) -> None:
+    """Post once; returns if the receiver answered 2xx.
+
+    :raises RetryLater: it is away, busy or slow; `after` is 0 where it names no time.
+    :raises DeliveryRefused: it will never take it, or its address is not one we may reach.
+    """
+    try:
+        async with client.stream("POST", url, content=body, headers=dict(headers)) as answer:
+            await _drain(answer)
+            judge(answer.status_code, answer.headers.get("retry-after", ""))
+    except SSRFProtectionError as error:
+        raise DeliveryRefused(f"the callback leads to an address inside, which is not allowed ({type(error).__name__})") from error
+    except httpx.RequestError as error:
+        raise RetryLater(f"the callback cannot be reached ({type(error).__name__})", after=0) from error
+
+
+def judge(status: int, retry_after: str) -> None:
+    """What a status means for a delivery; see `post`."""
+    if 200 <= status < 300:
+        return
+    if status in _PASSING or status >= 500:
+        raise RetryLater(f"the receiver answered {status}", after=wait_asked(retry_after))
+    hint = ": redirects are not followed, register the final address" if 300 <= status < 400 else ""
+    raise DeliveryRefused(f"the receiver answered {status}{hint}")
+
+
+def wait_asked(retry_after: str) -> float:
+    """Seconds a `Retry-After` header asks for, between 1 and 3600; 0 if it says nothing that can be understood."""
+    text = retry_after.strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        seconds = float(text)
+    else:
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return 0.0
+    return min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT)
+
+
+async def _drain(answer: httpx.Response) -> None:
+    """Read a short answer to its end; the status is known, so that a failure here changes nothing."""
+    size = 0
+    with suppress(TimeoutError, httpx.RequestError):
+        async with asyncio.timeout(DRAIN_TIMEOUT):
+            async for chunk in answer.aiter_raw():
+                size += len(chunk)
+                if size > MOST_ANSWER:
+                    return
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """The public authorities and those that this machine's operator has added."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context

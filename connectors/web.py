@@ -1,0 +1,281 @@
+"""The web process: doors of the platforms, the chat page, the state of messages, health and figures.
+
+It imports nothing of the model, starts while Redis is away, and takes no message that is not durable before it says so.
+"""
+
+import asyncio
+import resource
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from connectors import contract, page
+from connectors.auth import CHALLENGE, ApiKeys
+from connectors.chat import Chat
+from connectors.contract import Receiver
+from connectors.figures import CONTENT_TYPE, Figures, shared_text
+from connectors.guard import Guard, answer, explain, problem
+from connectors.intake import Intake, Taken
+from connectors.link import Link, mismatch
+from connectors.messages import show
+from connectors.platforms import table
+from connectors.stream import Hub
+from engine.errors import NoSuchMessage, RejectedRequest, StartError, StoreUnavailable, UnparseableMessage
+from engine.lanes import Lanes
+from engine.settings import Settings
+
+log = structlog.get_logger()
+
+#: Connections beyond which uvicorn answers 503 by itself.
+MOST_CONNECTIONS = 4096
+#: Connections waiting to be taken up.
+BACKLOG = 2048
+#: Idle connections of callers are kept this long, seconds.
+KEEP_ALIVE = 30
+
+
+class Web:
+    """What one web process holds, and its routes."""
+
+    def __init__(self, settings: Settings) -> None:
+        """:raises SettingsError: a platform's settings cannot be used."""
+        self.settings = settings
+        self.lanes = Lanes(settings)
+        self.link = Link(settings)
+        self.hub = Hub(self.link)
+        self.figures = Figures()
+        self.keys = ApiKeys(settings.api_keys)
+        self.platforms = table(settings, None)
+        self.chat = Chat(settings, self.platforms[page.NAME], link=self.link, hub=self.hub, intake=self.intake)
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def intake(self) -> Intake:
+        """:raises StoreUnavailable: while there is no connection to Redis."""
+        return Intake(self.settings, self.lanes, self.link.client)
+
+    def routes(self) -> list[BaseRoute]:
+        receivers = [platform for platform in self.platforms.values() if isinstance(platform, Receiver)]
+        doors = [Route(path, self.door(platform), methods=["POST"]) for platform in receivers for path in platform.paths]
+        return [
+            *doors,
+            *self.chat.routes(self.figures),
+            Route("/v1/messages/{id}", self.message),
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
+            Route("/metrics", self.metrics),
+        ]
+
+    def door(self, platform: Receiver) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint at which a platform's requests come in."""
+
+        async def receive(request: Request) -> Response:
+            asked = contract.Request(request.path_params.get("name", ""), headers_of(request), await request.body())
+            platform.verify(asked)
+            intake = self.intake()
+            try:
+                inbound = platform.parse(asked)
+            except UnparseableMessage as error:
+                taken = [await intake.bury(platform, asked, reason=str(error))]
+                log.warning("a verified request is no message we know", action="web.buried", message=taken[0].id, reason=str(error))
+            else:
+                taken = [await intake.settle(platform, one) for one in inbound]
+            return self.acknowledge(platform, taken)
+
+        return receive
+
+    def acknowledge(self, platform: Receiver, taken: list[Taken]) -> Response:
+        """202 with the id and the state of the first message of a request."""
+        for one in taken:
+            self.figures.settled(platform.name, one.verdict)
+        first = taken[0]
+        return answer({"id": first.id, "state": first.state}, 202)
+
+    async def message(self, request: Request) -> Response:
+        """State, reply and timings of one message."""
+        try:
+            self.keys.check(request.headers.get("authorization", ""))
+        except RejectedRequest as error:
+            return problem(error.status, str(error), headers=CHALLENGE)
+        message_id = request.path_params["id"]
+        try:
+            look = self.lanes.look(message_id)
+        except ValueError as error:
+            raise NoSuchMessage("there is no message with this id") from error
+        found = await look.run_async(self.link.client)
+        if found.state == "unknown":
+            raise NoSuchMessage("there is no message with this id, or it was forgotten long ago")
+        return answer(show(message_id, found))
+
+    async def healthz(self, _: Request) -> Response:
+        """Whether the process lives: a dead background task is a reason to restart it."""
+        if any(task.done() for task in self.tasks if task.get_name() == "listen"):
+            return problem(503, "a part of this process has died: restart it")
+        return answer({"status": "alive"})
+
+    async def readyz(self, _: Request) -> Response:
+        """Whether it can take messages now."""
+        try:
+            await self.link.check()
+        except StoreUnavailable as error:
+            return explain(error)
+        return answer({"status": "ready"})
+
+    async def metrics(self, _: Request) -> Response:
+        """Figures for Prometheus; what Redis knows is left out while it is away."""
+        self.figures.tabs(self.hub.open)
+        try:
+            shared = await shared_text(self.lanes, self.link.client)
+            self.figures.redis(up=True)
+        except StoreUnavailable:
+            shared = b""
+            self.figures.redis(up=False)
+        return Response(self.figures.text() + shared, media_type=CONTENT_TYPE)
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self.tasks = [
+            asyncio.create_task(self.link.connect(), name="connect"),
+            asyncio.create_task(self.hub.listen(), name="listen"),
+        ]
+        yield
+        for task in self.tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*self.tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.error("a part of the web process had died", action="web.task_died", exc_info=ended)
+        for platform in self.platforms.values():
+            await platform.close()
+        await self.link.close()
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, which ends the event streams before it waits for open connections."""
+
+    def __init__(self, web: Web) -> None:
+        settings = web.settings
+        super().__init__(
+            uvicorn.Config(
+                starlette(web),
+                host=settings.host,
+                port=settings.port,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=MOST_CONNECTIONS,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+            )
+        )
+        self.web = web
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        log.info("the web process listens", action="web.started", host=self.web.settings.host, port=self.web.settings.port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.web.hub.close()
+        await super().shutdown(sockets)
+        log.info("the web process has stopped", action="web.stopped")
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    """Names in lower case; a repeated header is joined by commas, which no signature bears."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in request.scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def starlette(web: Web) -> Starlette:
+    """The routes of `web` inside their guard."""
+    return Starlette(
+        routes=web.routes(),
+        middleware=[Middleware(Guard, limit=web.settings.max_body, figures=web.figures)],
+        exception_handlers={HTTPException: _explained},
+        lifespan=web.lifespan,
+    )
+
+
+async def _explained(_: Request, error: Exception) -> Response:
+    return explain(error)
+
+
+def app(settings: Settings) -> Starlette:
+    """The web process as an ASGI application.
+
+    :raises SettingsError: a platform's settings cannot be used.
+    """
+    return starlette(Web(settings))
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is open and return.
+
+    :raises SettingsError: a platform's settings cannot be used.
+    :raises StartError: the address cannot be listened on.
+    :raises StoreMismatch: Redis belongs to another Replymill.
+    """
+    server = Server(Web(settings))
+    listener = listen(settings.host, settings.port)
+    if found := mismatch(settings):
+        listener.close()
+        raise found
+    _allow_connections()
+    with _survived_signals():
+        server.run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    :raises StartError: saying what to do.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StartError(
+            f"cannot listen on {host}:{port} ({reason}): stop what uses it, or set REPLYMILL_HOST or REPLYMILL_PORT"
+        ) from error
+
+
+def _allow_connections() -> None:
+    """Each connection is an open file, and the usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+@contextmanager
+def _survived_signals() -> Iterator[None]:
+    """Uvicorn raises the signal that ended it once more when it is done; here it must not end the process."""
+
+    def ignore(_number: int, _frame: Any) -> None:
+        return
+
+    previous = {number: signal.signal(number, ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

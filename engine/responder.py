@@ -1,0 +1,184 @@
+"""What is answered to a batch of turns: the reply cache first, the model for the rest.
+
+`respond` decides for the whole batch. What needs no model comes back as a `Reply` at once; the rest comes back as `Prepared`, to be
+given to `generate` when a replica is free.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from engine.cache import CacheKey, ReplyCache
+from engine.convert import ensure
+from engine.generation import Completion, Finish, Request
+from engine.messages import Address, Conversation, InboundMessage, Reply, Source
+from engine.model import Model, Pending
+from engine.prompt import Prompt
+from engine.settings import Settings
+from engine.store import Client
+from engine.trace import now_ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One turn: every message that waited in a lane, and what was said before."""
+
+    conversation: Conversation
+    #: Oldest first; at least one.
+    messages: tuple[InboundMessage, ...]
+    #: Unix time in milliseconds.
+    claimed_at: int
+    #: Whether the platform shows the reply while it is generated.
+    streamed: bool
+
+    @property
+    def address(self) -> Address:
+        return self.conversation.address
+
+    @property
+    def key(self) -> str:
+        """The id of the first message."""
+        return self.messages[0].id
+
+    @cached_property
+    def text(self) -> str:
+        """The fragments as one question."""
+        return "\n".join(message.text for message in self.messages)
+
+    @property
+    def deadline(self) -> int:
+        """When the first of its messages is due, Unix time in milliseconds."""
+        return min(message.deadline for message in self.messages)
+
+    def reply(self, text: str, source: Source, **facts: int | float | str | bool) -> Reply:
+        """A reply to all its messages; `facts` are added to the trace."""
+        waited = {"waited_ms": self.claimed_at - self.messages[0].received_at}
+        return Reply(
+            in_reply_to=tuple(message.id for message in self.messages),
+            address=self.address,
+            text=text,
+            source=source,
+            reference=self.messages[0].dedupe_ids[0],
+            trace={**waited, **facts},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A question that is ready for the model."""
+
+    question: Question
+    prompt: Prompt
+
+    @property
+    def key(self) -> str:
+        return self.question.key
+
+    @property
+    def deadline(self) -> int:
+        return self.question.deadline
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self.prompt.tokens)
+
+
+@dataclass
+class Generating:
+    """A batch that the model is at."""
+
+    batch: Sequence[Prepared]
+    pending: Pending
+    finish: Callable[[Prepared, Completion, "Generating"], Reply]
+    #: Unix time in milliseconds, with fractions.
+    started_at: float = field(default_factory=lambda: time.time() * 1000)
+
+    def ready(self) -> list[tuple[Prepared, Reply]]:
+        """Replies finished since the last call, the short ones first.
+
+        :raises ModelError: if the engine failed.
+        """
+        return [(self.batch[i], self.finish(self.batch[i], completion, self)) for i, completion in self.pending.ready()]
+
+    def cancel(self, key: str) -> None:
+        """Stop generating one reply: nobody waits for it any more."""
+        for position, prepared in enumerate(self.batch):
+            if prepared.key == key:
+                self.pending.cancel(position)
+
+    @property
+    def done(self) -> bool:
+        return self.pending.done()
+
+
+class Responder:
+    """The cache and the model of one worker."""
+
+    def __init__(self, settings: Settings, client: Client, model: Model) -> None:
+        self.model = model
+        self.settings = settings
+        self._cache = ReplyCache(settings, client, CacheKey(model=_identity(model), prompt=_prompt_version(settings)))
+
+    @classmethod
+    def load(cls, settings: Settings, client: Client) -> "Responder":
+        """Load the model, fetching and converting it first where that was not done.
+
+        :raises ModelError: if it cannot be had or run.
+        """
+        return cls(settings, client, Model.load(ensure(settings.model, settings), settings))
+
+    def respond(self, batch: Sequence[Question]) -> list[Reply | Prepared]:
+        """For each turn its reply, or what the model is to be given."""
+        recalled = self._recall(batch)
+        return [
+            question.reply(text, Source.CACHE, prepared_ms=now_ms() - question.claimed_at)
+            if text is not None
+            else Prepared(question=question, prompt=self.model.prompter.build(question.text, question.conversation.turns))
+            for question, text in zip(batch, recalled, strict=True)
+        ]
+
+    def generate(
+        self, batch: Sequence[Prepared], *, on_text: Callable[[str, str], None], on_finish: Callable[[], None]
+    ) -> Generating:
+        """Start a batch; `on_text` gets key and text so far of streamed replies, both are called in the engine's threads."""
+        requests = [Request(tokens=prepared.prompt.tokens, stream=prepared.question.streamed) for prepared in batch]
+        pending = self.model.submit(requests, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
+        return Generating(batch, pending, self._finish)
+
+    def _recall(self, batch: Sequence[Question]) -> list[str | None]:
+        """Cached texts; only turns without context are looked up."""
+        alone = [question for question in batch if not question.conversation.turns]
+        found = self._cache.recall([(question.address.tenant, question.text) for question in alone])
+        texts = {question.key: text for question, text in zip(alone, found, strict=True)}
+        return [texts.get(question.key) for question in batch]
+
+    def _finish(self, prepared: Prepared, completion: Completion, generating: Generating) -> Reply:
+        question = prepared.question
+        text = completion.text.strip()
+        whole = completion.finish is not Finish.CANCELLED and not prepared.prompt.truncated
+        if text and whole and not question.conversation.turns:
+            self._cache.keep(question.address.tenant, question.text, text)
+        return question.reply(
+            text or self.settings.apology,
+            Source.MODEL if text else Source.FALLBACK,
+            prepared_ms=round(generating.started_at - question.claimed_at, 1),
+            generated_ms=round(time.time() * 1000 - generating.started_at, 1),
+            tokens=completion.tokens,
+            prompt_tokens=completion.prompt_tokens,
+            batch=len(generating.batch),
+            finish=str(completion.finish),
+            truncated=prepared.prompt.truncated,
+            dropped_turns=prepared.prompt.dropped,
+        )
+
+
+def _identity(model: Model) -> str:
+    return f"{model.card.sha256}:{model.card.weights}:{model.compute_type}"
+
+
+def _prompt_version(settings: Settings) -> str:
+    """Changes with everything but the model that decides a reply."""
+    parts = (settings.system_prompt, settings.prompt_tokens, settings.max_tokens, settings.temperature, settings.top_p)
+    return hashlib.sha256(repr((*parts, settings.repetition_penalty, settings.stop)).encode()).hexdigest()

@@ -1,0 +1,120 @@
+"""The Celery app and composition root: `celery -A workers.app worker` runs the loops, with Celery's own options.
+
+Messages travel in lanes, not in Celery tasks; Celery gives the process, its signals and shutdown, remote control, events, and the
+periodic and one-off jobs. Loop workers consume a queue that nothing is sent to; jobs have a worker of their own (`--loops none`).
+"""
+
+import os
+import socket
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+from celery import Celery
+from celery.signals import setup_logging
+
+from engine.errors import StartError
+from engine.keys import CELERY_PREFIX, FIGURES_TASK, IDLE_QUEUE, JOBS_QUEUE, RETENTION_TASK
+from engine.settings import Settings
+from engine.store import CONNECT_TIMEOUT, SOCKET_TIMEOUT
+from workers.answering import AnsweringStep
+from workers.delivering import DeliveringStep
+from workers.home import complete
+from workers.logs import configure
+
+#: Seconds between samples of the backlog, and between clean-ups.
+FIGURES_EVERY, RETENTION_EVERY = 15.0, 3600.0
+
+
+def make_app(settings: Settings) -> Celery:
+    """The app for these settings, with both loops as steps of the worker."""
+    app = Celery("replymill", include=["workers.tasks", "workers.control"])
+    app.settings = settings
+    app.conf.update(_configuration(settings))
+    app.steps["worker"].update((AnsweringStep, DeliveringStep))
+    app.user_options["worker"].add(
+        click.Option(["--loops"], default="answer,deliver", help="Loops to run: answer, deliver, or both with a comma; or none.")
+    )
+    return app
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    return {
+        **_broker(settings.broker_url),
+        "broker_connection_max_retries": None,
+        "broker_connection_retry_on_startup": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_pool": "solo",
+        "worker_concurrency": 1,
+        "worker_prefetch_multiplier": 1,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_send_task_events": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "result_backend": None,
+        "task_default_queue": IDLE_QUEUE,
+        "task_routes": {"replymill.*": {"queue": JOBS_QUEUE}},
+        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_schedule": {
+            "figures": {"task": FIGURES_TASK, "schedule": FIGURES_EVERY, "options": {"expires": FIGURES_EVERY}},
+            "retention": {"task": RETENTION_TASK, "schedule": RETENTION_EVERY, "options": {"expires": RETENTION_EVERY}},
+        },
+    }
+
+
+def _broker(url: str) -> dict[str, Any]:
+    """Broker settings; a Sentinel URL in our form becomes the one kombu reads."""
+    options: dict[str, Any] = {
+        "global_keyprefix": CELERY_PREFIX,
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+    }
+    parts = urlsplit(url)
+    broker: dict[str, Any] = {"broker_transport_options": options}
+    if parts.scheme == "sentinel":
+        login, _, hosts = parts.netloc.rpartition("@")
+        options["master_name"] = parts.path.strip("/").split("/")[0]
+        prefix = f"sentinel://{login}@" if login else "sentinel://"
+        url = ";".join(prefix + host for host in hosts.split(","))
+    elif parts.scheme == "unix":
+        url = url.replace("unix://", "redis+socket://", 1)
+    elif parts.scheme == "rediss" and "ssl_cert_reqs" not in parts.query:
+        broker["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return broker | {"broker_url": url}
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _own_logging(**_: Any) -> None:
+    """Connected so that Celery leaves the logging that `workers.logs` set up alone."""
+
+
+app = make_app(complete(Settings.load()))
+configure(app.settings)
+
+
+def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
+    """Run a worker with these loops, or with `jobs` alone, until it is told to stop.
+
+    :raises StartError: if it ends for any other reason.
+    """
+    jobs = loops == ("jobs",)
+    worker = app.Worker(
+        hostname=f"{'-'.join(loops)}-{os.getpid()}@{socket.gethostname()}",
+        loops="none" if jobs else ",".join(loops),
+        queues=[JOBS_QUEUE] if jobs else [IDLE_QUEUE],
+        beat=jobs,
+        pool_cls="solo",
+        concurrency=1,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel=settings.log_level.upper(),
+    )
+    worker.start()
+    if worker.exitcode:
+        raise StartError(f"the {'-'.join(loops)} worker ended with status {worker.exitcode}; its log says why")

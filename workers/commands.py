@@ -1,0 +1,228 @@
+"""What a person or a script types after `replymill`: thin, one function a command; results on stdout, all else on stderr."""
+
+import importlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from engine.settings import Settings, describe
+from workers import cli, logs, shown
+
+#: What a command needs beyond this module, imported when it runs: `version` loads no engine.
+PARTS = {
+    "console": "workers.console",
+    "convert": "engine.convert",
+    "doctor": "workers.doctor",
+    "home": "workers.home",
+    "sources": "engine.sources",
+    "supervisor": "workers.supervisor",
+}
+
+app = typer.Typer(
+    name="replymill",
+    help="Answers support chat with a language model that runs on your own machine.",
+    epilog="Exit status: 0 done, 1 failed (one line on stderr says why), 2 wrong usage or settings, 130 interrupted. "
+    "Settings are REPLYMILL_ variables, from the environment or from `.env` in this folder: see `.env.example`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+model = typer.Typer(help="Fetch, convert and list models.", no_args_is_help=True)
+cache = typer.Typer(help="The reply cache.", no_args_is_help=True)
+dead = typer.Typer(help="Messages and replies that were given up.", no_args_is_help=True)
+app.add_typer(model, name="model")
+app.add_typer(cache, name="cache")
+app.add_typer(dead, name="dead")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
+ModelSource = Annotated[str, typer.Argument(help="The model; by default REPLYMILL_MODEL.", show_default=False)]
+
+
+def carry_out(arguments: Sequence[str]) -> None:
+    """One command line.
+
+    :raises ReplymillError: it failed.
+    """
+    app(list(arguments), prog_name="replymill")
+
+
+def part(name: str) -> Any:
+    """A module of `PARTS`."""
+    return importlib.import_module(PARTS[name])
+
+
+def loaded() -> Settings:
+    """The settings of this process, its logs set up."""
+    chosen = Settings.load()
+    logs.configure(chosen)
+    return chosen
+
+
+def complete() -> Settings:
+    """The same with the running Redis and the kept keys."""
+    filled: Settings = part("home").complete(loaded())
+    return filled
+
+
+def console(question: str) -> Any:
+    """What `workers.console` finds out by its function of that name; settings are checked before it is imported."""
+    chosen = complete()
+    return getattr(part("console"), question)(chosen)
+
+
+@app.command()
+def up(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of all processes here.")] = False) -> None:
+    """Run everything here, Redis too if none is set; Ctrl-C drains and stops, a second one hastens.
+
+    On a terminal the processes log to files in the data folder; elsewhere, or with --verbose, to stderr.
+    """
+    part("supervisor").up(loaded(), prepare=_prepare, verbose=verbose)
+
+
+def _prepare(chosen: Settings) -> None:
+    with shown.progress() as progress:
+        part("convert").ensure(chosen.model, chosen, progress=progress)
+
+
+@app.command()
+def web() -> None:
+    """Run the web process: takes messages, serves the chat page."""
+    cli.serve("web")
+
+
+@app.command()
+def answer() -> None:
+    """Run an answering worker; start as many as the machines hold."""
+    cli.serve("answer")
+
+
+@app.command()
+def deliver() -> None:
+    """Run a delivery worker: posts replies back."""
+    cli.serve("deliver")
+
+
+@app.command()
+def jobs() -> None:
+    """Run the periodic jobs; one such process is enough."""
+    cli.serve("jobs")
+
+
+@app.command()
+def ask(question: Annotated[str, typer.Argument(help="What a customer would ask.")], as_json: AsJson = False) -> None:
+    """Send a question through the queue and print the reply."""
+    chosen = complete()
+    with shown.waiting("Waiting for the reply"):
+        reply = part("console").ask(chosen, question)
+    if as_json:
+        _print_json({"text": reply.text, "source": reply.source, "evidence": reply.evidence, "trace": reply.trace})
+    else:
+        print(reply.text)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Backlog, age of the oldest message, workers and rates."""
+    found = console("status")
+    _print_json(found) if as_json else Console().print(shown.facts("Replymill", found))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check machine, settings and Redis for what could lose messages or be slow; status 1 if something fails."""
+    findings = part("doctor").checkup()
+    rows = [(finding.check, str(finding.level), finding.found, finding.advice) for finding in findings]
+    if as_json:
+        _print_json([dict(zip(("check", "level", "found", "advice"), row, strict=True)) for row in rows])
+    else:
+        Console().print(shown.checks(rows))
+    if any(level == "fail" for _, level, _, _ in rows):
+        raise typer.Exit(cli.FAILED)
+
+
+@app.command()
+def version(as_json: AsJson = False) -> None:
+    """Versions of Replymill and of what it stands on."""
+    found = {
+        name: importlib.metadata.version(name) for name in ("replymill", "celery", "kombu", "redis", "ctranslate2", "tokenizers")
+    }
+    if as_json:
+        _print_json({**found, "python": platform.python_version()})
+    else:
+        print(f"replymill {found['replymill']} (Python {platform.python_version()})")
+
+
+@app.command()
+def settings(as_json: AsJson = False) -> None:
+    """Every setting with its default and meaning, in the form of a `.env` file."""
+    if as_json:
+        _print_json([dict(zip(("name", "default", "meaning"), row, strict=True)) for row in describe()])
+    else:
+        print(shown.example(describe()), end="")
+
+
+@model.command()
+def fetch(source: ModelSource = "", as_json: AsJson = False) -> None:
+    """Download a model without converting it; print where it is."""
+    chosen, sources = loaded(), part("sources")
+    with shown.progress() as progress:
+        path = sources.fetch(sources.Source.parse(source or chosen.model), chosen.cache_dir, progress=progress)
+    _print_json({"path": str(path)}) if as_json else print(path)
+
+
+@model.command()
+def convert(source: ModelSource = "", as_json: AsJson = False) -> None:
+    """Download a model if need be and convert it; print where it is."""
+    chosen = loaded()
+    with shown.progress() as progress:
+        path = part("convert").ensure(source or chosen.model, chosen, progress=progress)
+    _print_json({"path": str(path)}) if as_json else print(path)
+
+
+@model.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """Models that are converted and ready on this machine."""
+    rows = [
+        {"source": card.source, "weights": card.weights, "bytes": card.model_bytes, "path": str(path)}
+        for path, card in part("convert").converted(loaded())
+    ]
+    _print_rows("Models", rows, as_json=as_json, nothing="no model is converted yet: run `replymill model convert`")
+
+
+@cache.command()
+def purge(as_json: AsJson = False) -> None:
+    """Forget every cached reply."""
+    count = console("purge_cache")
+    _print_json({"purged": count}) if as_json else print(f"{count} cached replies forgotten")
+
+
+@cache.command()
+def stats(as_json: AsJson = False) -> None:
+    """Entries and hits of the reply cache."""
+    found = console("cache_stats")
+    _print_json(found) if as_json else Console().print(shown.facts("Reply cache", found))
+
+
+@dead.command("list")
+def list_dead(as_json: AsJson = False) -> None:
+    """What was given up, and why."""
+    rows = console("dead_letters")
+    _print_rows("Dead letters", rows, as_json=as_json, nothing="no dead letters")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, default=str))
+
+
+def _print_rows(title: str, rows: Sequence[dict[str, Any]], *, as_json: bool, nothing: str) -> None:
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        Console().print(shown.rows(title, rows))
+    else:
+        Console(stderr=True).print(nothing, markup=False)

@@ -1,0 +1,107 @@
+"""What the command line asks of a running system."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from connectors.page import address, events_after, message, new_session
+from engine import cache
+from engine.errors import Overloaded, ReplymillError
+from engine.keys import FIGURES, WORKER_PATTERN
+from engine.lanes import Lanes
+from engine.messages import Delivery, Reply, Source
+from engine.moves import Backlog, Verdict, read_entry
+from engine.settings import Settings
+from engine.store import Client, adopt, connect, reachable
+
+#: One blocking read, seconds; under the socket time-out.
+SLICE = 2.0
+
+
+def ask(settings: Settings, question: str) -> Reply:
+    """Send a question through the queue and wait for its reply.
+
+    :raises ReplymillError: if none comes before the deadline for chat.
+    """
+    lanes, session = Lanes(settings), new_session()
+    with connect(settings) as client:
+        adopt(client, settings)
+        asked = message(session, question, message_id=secrets.token_hex(8))
+        notice = Reply(in_reply_to=(), address=address(session), text=settings.lane_full, source=Source.FALLBACK)
+        accepted = lanes.accept(
+            asked, deadline=settings.deadline_chat, quiet=0, quiet_max=0, notice=Delivery(id=f"{session}-full", reply=notice)
+        ).run(client)
+        if accepted.verdict is not Verdict.ACCEPTED:
+            raise Overloaded(f"the question was not taken ({accepted.verdict}): try again later")
+        give_up = time.monotonic() + settings.deadline_chat + SLICE
+        while time.monotonic() < give_up:
+            for event in events_after(client, session, "0", wait=SLICE):
+                return event.delivery.reply
+    raise ReplymillError(f"no reply within {settings.deadline_chat:g} s: is a worker running? `replymill status` tells")
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """Backlog in both directions, its age, workers and their rates, and how the backlog went."""
+    with connect(settings) as client, reachable():
+        pairs = [Lanes(settings).backlog(shard).run(client) for shard in Lanes(settings).shards]
+        workers = [_texts(client.hgetall(name)) for name in sorted(client.scan_iter(match=WORKER_PATTERN, count=1000))]
+        history = [msgspec.json.decode(sample) for sample in client.lrange(FIGURES, 0, -1)]
+    return {
+        "inbound": _sum([inbound for inbound, _ in pairs]),
+        "outbound": _sum([outbound for _, outbound in pairs]),
+        "workers": workers,
+        "answered_per_s": sum(float(worker["rate"]) for worker in workers if worker.get("loop") == "answer"),
+        "tokens_per_s": sum(float(worker["tokens_rate"]) for worker in workers if worker.get("loop") == "answer"),
+        "history": history,
+    }
+
+
+def dead_letters(settings: Settings) -> list[dict[str, Any]]:
+    """All dead letters, newest first, with what can be read of them."""
+    with connect(settings) as client, reachable():
+        return sorted(_letters(settings, client), key=lambda letter: int(letter["at"]), reverse=True)
+
+
+def purge_cache(settings: Settings) -> int:
+    """Forget every cached reply; says how many there were."""
+    with connect(settings) as client:
+        return cache.purge(client)
+
+
+def cache_stats(settings: Settings) -> dict[str, int]:
+    """Cached replies, hits and misses."""
+    with connect(settings) as client:
+        return cache.stats(client)
+
+
+def _letters(settings: Settings, client: Client) -> Iterator[dict[str, Any]]:
+    for shard in Lanes(settings).shards:
+        for name in client.zrevrange(shard.dead_index, 0, -1):
+            raw: dict[bytes, bytes] = client.hgetall(shard.dead(name.decode()))
+            if raw:
+                entry = raw.pop(b"entry")
+                yield {"id": name.decode(), **_texts(raw), "bytes": len(entry), "text": _readable(entry)}
+
+
+def _readable(entry: bytes) -> str:
+    """The body of a dead letter as text, whatever it is; an operator reads it, no program does."""
+    head, line_feed, _ = entry.partition(b"\n")
+    body = read_entry(entry).body if line_feed and len(head.split(b" ")) == 5 else entry
+    return body.decode(errors="replace")
+
+
+def _texts(raw: dict[bytes, bytes]) -> dict[str, str]:
+    return {field.decode(): value.decode() for field, value in raw.items()}
+
+
+def _sum(parts: list[Backlog]) -> dict[str, int]:
+    return {
+        "messages": sum(part.messages for part in parts),
+        "deferred": sum(part.deferred for part in parts),
+        "lanes": sum(part.lanes for part in parts),
+        "leased": sum(part.leased for part in parts),
+        "age_ms": max(part.age_ms for part in parts),
+    }

@@ -1,0 +1,43 @@
+"""Remote-control commands: `celery -A workers.app control drain`, `celery -A workers.app inspect lanes|engine`."""
+
+from typing import Any
+
+from celery.worker.control import control_command, inspect_command
+
+from engine.lanes import Lanes
+from engine.settings import Settings
+from engine.store import connect
+from workers.answering import AnsweringStep
+from workers.delivering import DeliveringStep
+
+
+def _loops(state: Any) -> list[Any]:
+    steps = state.consumer.controller.steps
+    return [step.running for step in steps if isinstance(step, AnsweringStep | DeliveringStep) and step.running is not None]
+
+
+@control_command(args=[("on", bool)], signature="[true|false]")  # type: ignore[untyped-decorator]
+def drain(state: Any, on: bool = True) -> dict[str, Any]:
+    """Claim nothing more, finish what is held; `false` takes it back."""
+    loops = _loops(state)
+    for loop in loops:
+        loop.draining = on
+    return {"ok": f"{'draining' if on else 'claiming'}: {len(loops)} loops"}
+
+
+@inspect_command()  # type: ignore[untyped-decorator]
+def lanes(state: Any) -> dict[str, Any]:
+    """The backlog in both directions, per shard."""
+    settings: Settings = state.app.settings
+    with connect(settings) as client:
+        shards = {}
+        for shard in Lanes(settings).shards:
+            inbound, outbound = Lanes(settings).backlog(shard).run(client)
+            shards[str(shard.number)] = {"in": vars(inbound), "out": vars(outbound)}
+    return shards
+
+
+@inspect_command()  # type: ignore[untyped-decorator]
+def engine(state: Any) -> dict[str, Any]:
+    """What the loops of this worker are at: model, replicas, turns held, rates."""
+    return {loop.figures.key: loop.figures.snapshot() | loop.describe() for loop in _loops(state)}

@@ -1,0 +1,63 @@
+"""Each batch as a Celery task event, so that Flower and `celery events` show it. Losing the broker loses events, never messages."""
+
+import queue
+import threading
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from engine.responder import Prepared
+
+log = structlog.get_logger()
+
+#: Name under which batches are shown.
+TASK = "replymill.answer"
+#: Events that wait for the broker; more are dropped.
+BUFFER = 1000
+
+
+class BatchEvents:
+    """Sends events from a thread of its own: the broker may be slow or away."""
+
+    def __init__(self, app: Any, hostname: str) -> None:
+        self._app = app
+        self._hostname = hostname
+        self._errors: tuple[type[Exception], ...] = app.connection_for_write().connection_errors
+        self._queue: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue(BUFFER)
+        self._ids: dict[int, str] = {}
+        threading.Thread(target=self._send, name="events", daemon=True).start()
+
+    def started(self, batch: Sequence[Prepared]) -> None:
+        """A replica got a batch."""
+        batch_id = self._ids[id(batch)] = str(uuid.uuid4())
+        sizes = f"({len(batch)} turns, {sum(prepared.prompt_tokens for prepared in batch)} prompt tokens)"
+        self._put("task-received", uuid=batch_id, name=TASK, args=sizes, kwargs="{}", retries=0, eta=None)
+        self._put("task-started", uuid=batch_id)
+
+    def finished(self, batch: Sequence[Prepared], seconds: float, error: BaseException | None) -> None:
+        """It came back."""
+        batch_id = self._ids.pop(id(batch))
+        if error is None:
+            self._put("task-succeeded", uuid=batch_id, result=f"{len(batch)} replies", runtime=seconds)
+        else:
+            self._put("task-failed", uuid=batch_id, exception=repr(error), traceback="")
+
+    def _put(self, kind: str, **fields: Any) -> None:
+        try:
+            self._queue.put_nowait((kind, fields))
+        except queue.Full:
+            log.debug("an event was dropped: the broker takes none", action="events.dropped", kind=kind)
+
+    def _send(self) -> None:
+        while True:
+            try:
+                with self._app.connection_for_write() as connection:
+                    self._forward(self._app.events.Dispatcher(connection, self._hostname))
+            except self._errors as error:
+                log.debug("the broker is away; events are dropped", action="events.away", error=str(error))
+
+    def _forward(self, events: Any) -> None:
+        while True:
+            kind, fields = self._queue.get()
+            events.send(kind, **fields)

@@ -1,0 +1,93 @@
+"""What is committed when a message gets no ordinary answer: pure, shared by both loops."""
+
+from dataclasses import replace
+
+from engine.errors import DecodeError
+from engine.keys import Direction
+from engine.messages import Delivery, Entry, InboundMessage, Owner, Reply, Role, Source, Turn
+from engine.moves import Lane, Outcome, Overdue
+from engine.settings import Settings
+from engine.trace import answered_record, now_ms
+
+
+def delivery_id(message_id: str, part: int = 0) -> str:
+    """The same for every attempt to post one part of the answer to one message."""
+    return f"{message_id}-{part}"
+
+
+def answered(lane: Lane, reply: Reply, *, question: str, dead: str = "", state: str = "answered") -> Outcome:
+    """Commit a reply: both turns to history, the reply to the outbound lane, the record of the message."""
+    first = lane.entries[0]
+    return Outcome(
+        owner="bot",
+        turns=(
+            Turn(role=Role.USER, text=question, at=first.received_at),
+            Turn(role=Role.ASSISTANT, text=reply.text, at=now_ms()),
+        ),
+        deliveries=(Delivery(id=delivery_id(first.id), reply=reply),),
+        record=answered_record(reply, state=state, received_at=first.received_at),
+        dead=dead,
+    )
+
+
+def kept_for_person(lane: Lane, messages: list[InboundMessage]) -> Outcome:
+    """A person owns the conversation: the messages go to history, and the bot says nothing."""
+    turns = tuple(Turn(role=Role.USER, text=message.text, at=message.received_at) for message in messages)
+    return Outcome(owner="person", turns=turns, record={"state": "handed-over", "received_at": str(lane.entries[0].received_at)})
+
+
+def unreadable(error: str) -> Outcome:
+    """Bytes that are no message: a dead letter; there is no address to apologise to."""
+    return Outcome(owner="", record={"state": "dead", "reason": error}, dead=error)
+
+
+def overdue(found: Overdue, settings: Settings) -> tuple[Lane, Outcome]:
+    """The outcome of a lane whose head is past its deadline or out of attempts, and the lane cut to what it covers."""
+    lane = found.lane
+    if lane.direction is Direction.OUT:
+        return lane, undelivered(lane, f"not delivered: {found.reason}")
+    messages, broken = read(lane.entries)
+    if broken is not None:
+        return only(lane, broken[0]), unreadable(str(broken[1]))
+    if lane.owner is not Owner.BOT:
+        return lane, kept_for_person(lane, messages)
+    dead = f"{lane.attempts} attempts failed" if found.reason == "exhausted" else ""
+    question = "\n".join(message.text for message in messages)
+    return lane, answered(lane, apology(messages, settings.apology), question=question, dead=dead, state="apologised")
+
+
+def undelivered(lane: Lane, reason: str) -> Outcome:
+    """A delivery becomes a dead letter; the record of what it answers says so."""
+    return Outcome(owner="", record={"state": "dead", "reason": reason}, records=answered_by(lane.entries[0]), dead=reason)
+
+
+def answered_by(entry: Entry) -> tuple[str, ...]:
+    """The message whose record a delivery updates: the first it answers."""
+    return (entry.id.rpartition("-")[0],)
+
+
+def apology(messages: list[InboundMessage], text: str) -> Reply:
+    """A fixed text instead of an answer."""
+    return Reply(
+        in_reply_to=tuple(message.id for message in messages),
+        address=messages[0].address,
+        text=text,
+        source=Source.FALLBACK,
+        reference=messages[0].dedupe_ids[0],
+    )
+
+
+def read(entries: tuple[Entry, ...]) -> tuple[list[InboundMessage], tuple[Entry, DecodeError] | None]:
+    """The messages before the first entry that cannot be read, and that entry with its error if it leads."""
+    messages: list[InboundMessage] = []
+    for entry in entries:
+        try:
+            messages.append(InboundMessage.from_entry(entry))
+        except DecodeError as error:
+            return messages, (entry, error) if not messages else None
+    return messages, None
+
+
+def only(lane: Lane, *entries: Entry) -> Lane:
+    """The lane cut to some of its entries, for an outcome that answers no more."""
+    return replace(lane, entries=entries)

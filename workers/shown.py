@@ -1,0 +1,75 @@
+"""What the `replymill` command shows to a person: tables on stdout, progress on stderr."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+#: How a person reads the stages of `engine.sources.Progress`.
+STAGES = {"download": "Downloading the model", "convert": "Converting the model"}
+
+#: Colours of `doctor`.
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each stage while the block runs; takes the stage, what is done, and the total or 0."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(STAGES.get(stage, stage), total=None)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        yield show
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """A spinner while the block runs."""
+    with Console(stderr=True).status(text):
+        yield
+
+
+def facts(title: str, found: Mapping[str, Any]) -> Table:
+    """Names and values, inner ones with dots."""
+    table = Table("", "", title=title, show_header=False)
+    for name, value in _flat(found):
+        table.add_row(name, Text(str(value)))
+    return table
+
+
+def _flat(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in found.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def rows(title: str, found: Sequence[Mapping[str, Any]]) -> Table:
+    """One row each, columns as in the first."""
+    table = Table(*found[0], title=title)
+    for row in found:
+        table.add_row(*(Text(str(value), overflow="fold") for value in row.values()))
+    return table
+
+
+def checks(found: Sequence[tuple[str, str, str, str]]) -> Table:
+    """The findings of `doctor`."""
+    table = Table("check", "", "found", "what to do", title="Replymill doctor")
+    for check, level, what, advice in found:
+        table.add_row(check, Text(level.upper(), style=_COLOURS[level]), Text(what, overflow="fold"), Text(advice))
+    return table
+
+
+def example(described: Sequence[tuple[str, str, str]]) -> str:
+    """All settings as a `.env` file in which nothing is set."""
+    return "\n".join(f"# {meaning}\n# {name}={default}\n" for name, default, meaning in described)

@@ -1,0 +1,61 @@
+"""Waiting for a doorbell: the scripts ring when a lane gets ready, a waiting worker wakes at once."""
+
+import threading
+
+from engine.errors import StoreUnavailable
+from engine.keys import Direction, Shard
+from engine.settings import Settings
+from engine.store import SOCKET_TIMEOUT, connect, is_cluster, reachable
+
+#: Longest blocking wait, seconds, well under the socket time-out.
+WAIT = min(1.0, SOCKET_TIMEOUT / 2)
+#: In a Cluster the bells of several shards cannot be waited for together: each gets this long in turn, seconds.
+SLICE = 0.1
+
+
+def bell_groups(settings: Settings, direction: Direction) -> list[tuple[list[str], float]]:
+    """The bells that can be waited for in one command, and for how long."""
+    bells = [Shard(number).bell(direction) for number in range(settings.shards)]
+    if len(bells) > 1 and is_cluster(settings.redis_url):
+        return [([bell], SLICE) for bell in bells]
+    return [(bells, WAIT)]
+
+
+class Doorbell:
+    """A thread that wakes a loop when its bell rings, while the loop has room for work."""
+
+    def __init__(self, settings: Settings, direction: Direction, wake: threading.Event) -> None:
+        self._settings = settings
+        self._groups = bell_groups(settings, direction)
+        self._wake = wake
+        self._wanted = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name=f"bell-{direction}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def wanted(self, wanted: bool) -> None:
+        """A busy worker leaves the bell to idle ones."""
+        if wanted:
+            self._wanted.set()
+        else:
+            self._wanted.clear()
+
+    def _listen(self) -> None:
+        client = connect(self._settings)
+        while not self._stopped.is_set():
+            if not self._wanted.wait(WAIT):
+                continue
+            try:
+                for bells, seconds in self._groups:
+                    with reachable():
+                        rung = client.blpop(bells, timeout=seconds)
+                    if rung:
+                        self._wake.set()
+            except StoreUnavailable:
+                # The loop notices by itself and says so; it also looks for work every second without a bell.
+                self._stopped.wait(WAIT)
