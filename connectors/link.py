@@ -2,6 +2,7 @@
 
 import asyncio
 
+import redis.asyncio
 import structlog
 
 from engine import store
@@ -21,6 +22,7 @@ class Link:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client: AsyncClient = None
+        self._listener: AsyncClient = None
         self._fault: StoreError = StoreUnavailable("Redis has not been reached yet")
         self._connected = asyncio.Event()
 
@@ -46,10 +48,15 @@ class Link:
         log.info("connected to Redis", action="web.redis_connected")
         self._connected.set()
 
-    async def connected(self) -> AsyncClient:
-        """Waits for the first connection."""
+    async def listener(self) -> AsyncClient:
+        """Waits for the first connection; the client to subscribe with.
+
+        Each node of a cluster passes on what is published at any other, so there it is one plain connection.
+        """
         await self._connected.wait()
-        return self.client
+        if self._listener is None and isinstance(self._client, redis.asyncio.RedisCluster):
+            self._listener = redis.asyncio.Redis.from_url(self._settings.redis_url, protocol=2, health_check_interval=30)
+        return self._listener or self._client
 
     async def check(self) -> None:
         """:raises StoreUnavailable: if Redis does not answer now, or is not ours."""
@@ -57,8 +64,9 @@ class Link:
             await self.client.ping()
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        for client in (self._listener, self._client):
+            if client is not None:
+                await client.aclose()
 
     async def _open(self) -> AsyncClient:
         await asyncio.to_thread(check_store, self._settings)

@@ -5,7 +5,6 @@ time, against every secret (two at once allow a rotation). Whatever the headers 
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -121,7 +120,7 @@ def secret_bytes(secret: str) -> bytes:
     kind, _, text = secret.partition("_")
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("not base64") from error
     if kind != "whsec" or not 24 <= len(key) <= 64:
         raise ValueError("not `whsec_` and 24 to 64 bytes in base64")

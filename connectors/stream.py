@@ -32,7 +32,7 @@ PAUSE = 0.25
 _HOME = progress("")
 
 
-@dataclass
+@dataclass(eq=False)
 class Mailbox:
     """What one tab has still to be told."""
 
@@ -84,7 +84,7 @@ class Hub:
 
     async def listen(self) -> None:
         """Runs until it is cancelled, over every outage of Redis."""
-        client = await self._link.connected()
+        client = await self._link.listener()
         away = False
         while True:
             try:

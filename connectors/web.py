@@ -118,8 +118,8 @@ class Web:
         return answer(show(message_id, found))
 
     async def healthz(self, _: Request) -> Response:
-        """Whether the process lives: a dead background task is a reason to restart it."""
-        if any(task.done() for task in self.tasks if task.get_name() == "listen"):
+        """Whether the process lives: a background task that has died is a reason to restart it."""
+        if any(died(task) for task in self.tasks):
             return problem(503, "a part of this process has died: restart it")
         return answer({"status": "alive"})
 
@@ -148,12 +148,12 @@ class Web:
             asyncio.create_task(self.link.connect(), name="connect"),
             asyncio.create_task(self.hub.listen(), name="listen"),
         ]
+        for task in self.tasks:
+            task.add_done_callback(_report)
         yield
         for task in self.tasks:
             task.cancel()
-        for ended in await asyncio.gather(*self.tasks, return_exceptions=True):
-            if isinstance(ended, Exception):
-                log.error("a part of the web process had died", action="web.task_died", exc_info=ended)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         for platform in self.platforms.values():
             await platform.close()
         await self.link.close()
@@ -193,6 +193,16 @@ class Server(uvicorn.Server):
         self.web.hub.close()
         await super().shutdown(sockets)
         log.info("the web process has stopped", action="web.stopped")
+
+
+def died(task: asyncio.Task[None]) -> bool:
+    """Whether a background task has ended by an error."""
+    return task.done() and not task.cancelled() and task.exception() is not None
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if died(task):
+        log.error("a part of the web process has died", action="web.task_died", task=task.get_name(), exc_info=task.exception())
 
 
 def headers_of(request: Request) -> dict[str, str]:

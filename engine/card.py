@@ -67,7 +67,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         """
         try:
             return msgspec.json.decode((folder / FILE).read_bytes(), type=cls)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise DamagedModel(f"{folder} holds no {FILE}: it is not a converted model; run `replymill model convert`") from error
         except OSError as error:
             raise DownloadFailed(

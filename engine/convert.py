@@ -32,7 +32,7 @@ def ensure(source: str, settings: Settings, *, progress: Progress = silent) -> P
         return folder
     with locked(folder.parent, folder.name):
         if not card.is_complete(folder):
-            fetched = fetch(parsed, settings.cache_dir, progress=progress)
+            fetched = fetch(parsed, _cache(settings), progress=progress)
             with staged(folder) as stage:
                 _make(fetched, stage, source=str(parsed), weights=saved_weights(settings.compute_type), progress=progress)
     return folder
@@ -44,7 +44,11 @@ def place(source: Source, settings: Settings) -> Path:
     if source.kind is Kind.PATH and card.is_complete(local):
         return local
     stamp = f"-{_stamp(local)}" if source.kind in (Kind.PATH, Kind.GGUF) else ""
-    return settings.cache_dir.resolve() / "models" / f"{source.slug}{stamp}-{saved_weights(settings.compute_type)}"
+    return _cache(settings) / "models" / f"{source.slug}{stamp}-{saved_weights(settings.compute_type)}"
+
+
+def _cache(settings: Settings) -> Path:
+    return settings.cache_dir.expanduser().resolve()
 
 
 def _stamp(local: Path) -> str:
@@ -65,7 +69,7 @@ def saved_weights(compute_type: str) -> str:
 
 def converted(settings: Settings) -> Iterator[tuple[Path, Card]]:
     """Every finished model in the cache folder, with its card."""
-    for folder in sorted((settings.cache_dir / "models").glob("*/")):
+    for folder in sorted((_cache(settings) / "models").glob("*/")):
         if card.is_complete(folder):
             yield folder, Card.read(folder)
 

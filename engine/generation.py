@@ -28,7 +28,7 @@ class Finish(StrEnum):
 class Request:
     """One prompt to continue."""
 
-    #: At least two tokens.
+    #: At least two tokens; one for an encoder-decoder model.
     tokens: tuple[str, ...]
     #: True to be told of the text as it grows.
     stream: bool = False

@@ -34,6 +34,8 @@ class Shape:
     heads: int
     heads_kv: int
     width: int
+    feed_forward: int
+    vocabulary: int
     head_dim: int
     rotary_dim: int
     rotary_base: float
@@ -51,7 +53,7 @@ def convert(path: Path, folder: Path, *, source: str, weights: str, step: Step) 
     metadata = {name: field.contents() for name, field in reader.fields.items()}
     shape = read_shape(metadata)
     tokenizer = gguf_tokenizer.rebuild(metadata)
-    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     spec = _spec(reader, shape, step)
     _describe(spec, metadata, shape)
     try:
@@ -106,6 +108,8 @@ def read_shape(metadata: Mapping[str, Any]) -> Shape:
             heads=heads,
             heads_kv=int(facts.get("attention.head_count_kv", heads)),
             width=width,
+            feed_forward=int(facts["feed_forward_length"]),
+            vocabulary=len(metadata["tokenizer.ggml.tokens"]),
             head_dim=head_dim,
             rotary_dim=int(facts.get("rope.dimension_count", head_dim)),
             rotary_base=float(facts.get("rope.freq_base", 10_000.0)),
@@ -139,12 +143,15 @@ class _Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self._left
 
-    def take(self, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def take(self, name: str, *size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         if name not in self._left:
             raise DamagedModel(f"the tensor {name} is missing from this GGUF: fetch it again")
         tensor = self._left.pop(name)
+        if tuple(tensor.shape)[::-1] != size:
+            raise DamagedModel(f"the tensor {name} of this GGUF is {tuple(tensor.shape)[::-1]}, but must be {size}: fetch it again")
         try:
-            return np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+            values = dequantize(tensor.data, tensor.tensor_type)
+            return values if values.flags.writeable else np.array(values)  # what is not quantized is a view of the file
         except NotImplementedError as error:
             raise UnsupportedModel(
                 f"{name} is quantized as {tensor.tensor_type.name}, which cannot be read: use a Q4 to Q8 GGUF"
@@ -174,26 +181,28 @@ def _spec(reader: GGUFReader, shape: Shape, step: Step) -> Any:
     tensors = _Tensors(reader)
     decoder = spec.decoder
     decoder.scale_embeddings = False
-    decoder.embeddings.weight = tensors.take("token_embd.weight")
-    decoder.layer_norm.gamma = tensors.take("output_norm.weight")
+    decoder.embeddings.weight = tensors.take("token_embd.weight", shape.vocabulary, shape.width)
+    decoder.layer_norm.gamma = tensors.take("output_norm.weight", shape.width)
     tied = "output.weight" not in tensors
-    decoder.projection.weight = decoder.embeddings.weight if tied else tensors.take("output.weight")
+    decoder.projection.weight = decoder.embeddings.weight if tied else tensors.take("output.weight", shape.vocabulary, shape.width)
     for index, layer in enumerate(decoder.layer):
-        _fill_layer(layer, tensors, f"blk.{index}")
+        _fill_layer(layer, tensors, shape, name=f"blk.{index}")
         step(index + 1, shape.layers)
     tensors.refuse_rest()
     return spec
 
 
-def _fill_layer(layer: Any, tensors: _Tensors, name: str) -> None:
+def _fill_layer(layer: Any, tensors: _Tensors, shape: Shape, *, name: str) -> None:
     attention, feed_forward = layer.self_attention, layer.ffn
-    attention.layer_norm.gamma = tensors.take(f"{name}.attn_norm.weight")
-    attention.linear[0].weight = np.concatenate([tensors.take(f"{name}.attn_{part}.weight") for part in "qkv"])
-    attention.linear[1].weight = tensors.take(f"{name}.attn_output.weight")
-    feed_forward.layer_norm.gamma = tensors.take(f"{name}.ffn_norm.weight")
-    feed_forward.linear_0.weight = tensors.take(f"{name}.ffn_gate.weight")
-    feed_forward.linear_0_noact.weight = tensors.take(f"{name}.ffn_up.weight")
-    feed_forward.linear_1.weight = tensors.take(f"{name}.ffn_down.weight")
+    width, inner = shape.width, shape.feed_forward
+    rows = {"q": shape.heads * shape.head_dim, "k": shape.heads_kv * shape.head_dim, "v": shape.heads_kv * shape.head_dim}
+    attention.layer_norm.gamma = tensors.take(f"{name}.attn_norm.weight", width)
+    attention.linear[0].weight = np.concatenate([tensors.take(f"{name}.attn_{part}.weight", rows[part], width) for part in "qkv"])
+    attention.linear[1].weight = tensors.take(f"{name}.attn_output.weight", width, rows["q"])
+    feed_forward.layer_norm.gamma = tensors.take(f"{name}.ffn_norm.weight", width)
+    feed_forward.linear_0.weight = tensors.take(f"{name}.ffn_gate.weight", inner, width)
+    feed_forward.linear_0_noact.weight = tensors.take(f"{name}.ffn_up.weight", inner, width)
+    feed_forward.linear_1.weight = tensors.take(f"{name}.ffn_down.weight", width, inner)
 
 
 def _describe(spec: Any, metadata: Mapping[str, Any], shape: Shape) -> None:

@@ -6,14 +6,17 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | key of a shard | type | lives | written by | read by | because |
 |---|---|---|---|---|---|
 | `<d>:q:<ref>` | list | while not empty | accept, commit, amend, cancel | claim, commit, sweep | the lane: header line and opaque body of each message |
-| `<d>:l:<ref>` | hash | until the lane is empty | claim, release, sweep, intend | the same | `t` lease token, `x` its end, `c` claimed at, `a` failed attempts, `i` intended delivery, `d` deferred |
+| `<d>:l:<ref>` | hash | until the lane is empty | claim, release, sweep, intend | the same | `t` lease token, `x` its end, `f` `q` first fragment since and end of its quiet period, `a` failed attempts, `p` aside as `suspect` or `spent`, `d` deferred, `i` `j` intended delivery and the token it was intended under |
 | `<d>:ready:<tenant>` | zset by deadline | while not empty | all that move lanes | claim, sweep | lanes of one tenant that may be claimed |
-| `<d>:ring` | list | while not empty | the same | claim | tenants with a ready lane, in turn |
-| `<d>:deficit` | hash | while in the ring | claim | claim | tokens a tenant may still take (deficit round robin) |
-| `<d>:due` | zset by time | while not empty | accept, release | claim, sweep | lanes that wait for a time: quiet period, retry, rate limit |
-| `<d>:leased` | zset by time | while not empty | claim, renew, commit | sweep | leased lanes by the end of lease or the head's deadline, whichever is first |
-| `<d>:heads` | zset by time | while not empty | all that move lanes | backlog | received_at of each head, deferred lanes apart: the age of the backlog |
-| `<d>:stats` | hash | always | all that add or remove | backlog | `messages`, and `deferred` of them |
+| `<d>:ring` | zset by tokens | while not empty | the same | claim | tenants with a ready lane, by the tokens they have taken |
+| `<d>:paid` | zset by tokens | while the ring is not empty | the same | the same | tenants that left the ring ahead of the others: they come back where they left |
+| `<d>:soonest` | zset by time | while not empty | the same | sweep | tenants in the ring, by a deadline no later than their first lane's |
+| `<d>:suspect` | zset by deadline | while not empty | the same | claim, sweep | lanes on their last attempt, which a worker takes alone |
+| `<d>:spent` | zset by deadline | while not empty | the same | sweep | lanes without attempts left, which need an outcome |
+| `<d>:due` | zset by time | while not empty | the same | claim, sweep | lanes that wait for a time: quiet period, retry, rate limit |
+| `<d>:leased` | zset by time | while not empty | claim, renew, intend, commit | sweep | leased lanes by the end of the lease; inbound ones by the head's deadline if it is first |
+| `<d>:heads` | zset by time | while not empty | the same | backlog | received_at of each head, deferred lanes apart: the age of the backlog |
+| `<d>:stats` | hash | always | all that add or remove | backlog, claim | `messages`, and `deferred` of them; `clock` of the ring; `rest` where lanes other than suspects are next |
 | `<d>:tenants` | hash | while not empty | the same | accept | messages waiting per tenant, for its limit |
 | `<d>:bell` | list | at most 64 | all that make a lane ready | waiting claims | wakes a waiting worker |
 | `d:<digest>` | string | the platform's dedupe time | accept | accept, amend, look | recognises a repeat; holds the lane, so a message can be found |

@@ -32,12 +32,12 @@ from engine.moves import (
 from engine.scripts import Blobs, Call
 from engine.settings import Settings
 
-#: Tokens one tenant may take before the next one's turn: some ten short questions.
-QUANTUM = 256
 #: Characters per token in the estimate a claim's budget works with; English text in a 49,152-token vocabulary has about 4.
 CHARACTERS_PER_TOKEN = 4
 #: How long an edit or a deletion waits for its message, ms.
 TOMBSTONE_TTL = 3_600_000
+#: The notice that a lane is full is sent at most this often, ms.
+NOTICE_EVERY = 600_000
 #: Lanes one `sweep` handles; the rest wait for the next.
 SWEEP_LIMIT = 100
 
@@ -70,7 +70,6 @@ class Lanes:
         """Put one message on its lane, once; times in seconds. `notice` is sent once when the lane is full."""
         blobs, settings = Blobs(), self.settings
         shard = self.shard_of(message.address)
-        turn = Turn(role=Role.USER, text=message.text, at=int(time.time() * 1000)).encode()
         arguments = {
             "dir": Direction.IN,
             "ref": self.digests.lane(message.address),
@@ -83,15 +82,15 @@ class Lanes:
                 blobs,
                 cost=estimate(message.text),
                 deadline=deadline,
-            ),
-            "quiet": _ms(quiet),
-            "quiet_max": _ms(quiet_max),
+            )
+            | {"quiet": _ms(quiet), "quiet_max": _ms(quiet_max)},
             "lane_messages": settings.lane_messages,
             "lane_bytes": settings.lane_bytes,
             "tenant_messages": settings.tenant_messages,
-            "turn": blobs.add(turn),
+            "turn": blobs.add(_turn(message)),
             "history": self._history,
             "notice": _item(notice.id, notice.encode(), blobs, cost=1, deadline=settings.deadline_delivery),
+            "notice_every": NOTICE_EVERY,
         }
         return Call(
             "accept", shard, arguments, tuple(blobs.collected), lambda raw: Accepted(Verdict(text_of(raw[0])), text_of(raw[1]))
@@ -99,8 +98,10 @@ class Lanes:
 
     def amend(self, message: InboundMessage) -> Call[str]:
         """Replace a message not yet answered; says `amended`, `answered` or `unseen` (then the edit waits for it)."""
-        arguments = self._named(message.address, message.dedupe_ids[0]) | {"cost": estimate(message.text), "body": 2}
-        return Call("amend", self.shard_of(message.address), arguments, (message.encode(),), text_of)
+        blobs = Blobs()
+        parts = {"cost": estimate(message.text), "body": blobs.add(message.encode()), "turn": blobs.add(_turn(message))}
+        arguments = self._named(message.address, message.dedupe_ids[0]) | parts
+        return Call("amend", self.shard_of(message.address), arguments, tuple(blobs.collected), text_of)
 
     def cancel(self, address: Address, logical_id: str) -> Call[str]:
         """Drop a message not yet answered; says `cancelled`, `answered` or `unseen` (then the deletion waits for it)."""
@@ -113,10 +114,8 @@ class Lanes:
             "items": items,
             "tokens": tokens,
             "take": 1 if direction is Direction.OUT else 0,
-            "quantum": QUANTUM,
             "lease": _ms(self.settings.lease),
             "nonce": self._nonce,
-            "attempts": self._attempts(direction),
             "alone": direction is Direction.IN,
             "empty": empty,
         }
@@ -152,7 +151,7 @@ class Lanes:
     def release(self, shard: Shard, direction: Direction, releases: Sequence[Release]) -> Call[int]:
         """Give leased lanes back, at once or not before a time; says how many were still ours."""
         lanes = [(r.lane.ref, r.lane.token, r.not_before, r.failed, r.keep_intent) for r in releases]
-        return Call("release", shard, {"dir": direction, "attempts": self._attempts(direction), "lanes": lanes}, (), int)
+        return Call("release", shard, self._bounds(direction) | {"lanes": lanes}, (), int)
 
     def intend(self, lane: Lane, delivery_id: str) -> Call[tuple[bool, str]]:
         """Record that a delivery is about to be sent; says whether the lease is still ours, and what was intended before."""
@@ -167,7 +166,7 @@ class Lanes:
     def sweep(self, shard: Shard, direction: Direction) -> Call[Swept]:
         """Take back lanes whose lease ran out, and list those whose head needs an outcome now."""
         take = 1 if direction is Direction.OUT else 0
-        arguments = {"dir": direction, "attempts": self._attempts(direction), "limit": SWEEP_LIMIT, "take": take}
+        arguments = self._bounds(direction) | {"limit": SWEEP_LIMIT, "take": take}
         return Call("sweep", shard, arguments, (), lambda raw: read_swept(raw, shard, direction))
 
     def look(self, message_id: str) -> Call[Whereabouts]:
@@ -195,8 +194,10 @@ class Lanes:
         }
         return Call("bury", self.shard_of(address), arguments, (raw,), bool)
 
-    def _attempts(self, direction: Direction) -> int:
-        return self.settings.attempts if direction is Direction.IN else self.settings.delivery_attempts
+    def _bounds(self, direction: Direction) -> dict[str, Any]:
+        inbound = direction is Direction.IN
+        attempts = self.settings.attempts if inbound else self.settings.delivery_attempts
+        return {"dir": direction, "attempts": attempts, "alone": inbound}
 
     def _named(self, address: Address, logical_id: str) -> dict[str, Any]:
         return {
@@ -205,6 +206,11 @@ class Lanes:
             "id": self.message_id(address, logical_id),
             "ttl": TOMBSTONE_TTL,
         }
+
+
+def _turn(message: InboundMessage) -> bytes:
+    """The message as it stands in the history of a conversation that a person owns."""
+    return Turn(role=Role.USER, text=message.text, at=int(time.time() * 1000)).encode()
 
 
 def _item(item_id: str, body: bytes, blobs: Blobs, *, cost: int, deadline: float) -> dict[str, Any]:

@@ -1,11 +1,17 @@
 """What goes into a move of the lanes and what comes out of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import structlog
+
+from engine.errors import DecodeError
 from engine.keys import Direction, Shard
 from engine.messages import Delivery, Entry, Owner, Turn
+
+log = structlog.get_logger()
 
 
 class Verdict(StrEnum):
@@ -151,6 +157,19 @@ def read_entry(raw: bytes) -> Entry:
     return Entry(id_, int(revision), int(received), int(deadline), int(cost), body)
 
 
+def read_history(ref: str, raw: Sequence[bytes]) -> tuple[Turn, ...]:
+    """The turns of a conversation; one that cannot be read is left out, since it must not hold up every lane of the claim."""
+    turns = []
+    for position, turn in enumerate(raw):
+        try:
+            turns.append(Turn.decode(turn))
+        except DecodeError as error:
+            log.error(
+                "a turn of the history cannot be read", action="history.unreadable", lane=ref, position=position, kind=error.kind
+            )
+    return tuple(turns)
+
+
 def read_claim(raw: Any, shard: Shard, direction: Direction) -> Claim:
     now, next_due, suspects, picked = raw
     lanes = tuple(
@@ -161,7 +180,7 @@ def read_claim(raw: Any, shard: Shard, direction: Direction) -> Claim:
             token=text_of(token),
             attempts=attempts,
             owner=Owner(text_of(owner)),
-            history=tuple(Turn.decode(turn) for turn in history),
+            history=read_history(text_of(ref), history),
             entries=tuple(read_entry(entry) for entry in entries),
             intent=text_of(intent),
         )

@@ -26,7 +26,7 @@ from engine.tokenizer import Tokenizer
 _PLAIN = "{% for m in messages %}{{ m.role | capitalize }}: {{ m.content }}\n{% endfor %}Assistant:"
 PLAIN_STOP = ("\nUser:", "\nSystem:")
 #: For encoder-decoder models without a template: they answer a text.
-_SOURCE = "{% for m in messages %}{{ m.content }}{% if not loop.last %}\n{% endif %}{% endfor %}"
+_SOURCE = "{% for m in messages %}{{ m.content }}{{ '' if loop.last else '\n' }}{% endfor %}"
 
 #: Stands where tokens of a question were left out.
 _MARK = " ... "

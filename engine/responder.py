@@ -7,12 +7,12 @@ given to `generate` when a replica is free.
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from engine.cache import CacheKey, ReplyCache
 from engine.convert import ensure
-from engine.generation import Completion, Finish, Request
+from engine.generation import Completion, Request
 from engine.messages import Address, Conversation, InboundMessage, Reply, Source
 from engine.model import Model, Pending
 from engine.prompt import Prompt
@@ -85,32 +85,37 @@ class Prepared:
         return len(self.prompt.tokens)
 
 
-@dataclass
 class Generating:
     """A batch that the model is at."""
 
-    batch: Sequence[Prepared]
-    pending: Pending
-    finish: Callable[[Prepared, Completion, "Generating"], Reply]
-    #: Unix time in milliseconds, with fractions.
-    started_at: float = field(default_factory=lambda: time.time() * 1000)
-
-    def ready(self) -> list[tuple[Prepared, Reply]]:
-        """Replies finished since the last call, the short ones first.
-
-        :raises ModelError: if the engine failed.
-        """
-        return [(self.batch[i], self.finish(self.batch[i], completion, self)) for i, completion in self.pending.ready()]
-
-    def cancel(self, key: str) -> None:
-        """Stop generating one reply: nobody waits for it any more."""
-        for position, prepared in enumerate(self.batch):
-            if prepared.key == key:
-                self.pending.cancel(position)
+    def __init__(
+        self, batch: Sequence[Prepared], pending: Pending, reply: Callable[[Prepared, Completion, "Generating"], Reply]
+    ) -> None:
+        self.batch = batch
+        #: Unix time in milliseconds, with fractions.
+        self.started_at = time.time() * 1000
+        self._pending = pending
+        self._reply = reply
+        self._left = {prepared.key for prepared in batch}
 
     @property
-    def done(self) -> bool:
-        return self.pending.done()
+    def left(self) -> list[str]:
+        """Keys of the turns without a reply yet."""
+        return [prepared.key for prepared in self.batch if prepared.key in self._left]
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return time.time() - self.started_at / 1000
+
+    def ready(self) -> list[Reply]:
+        """Replies finished since the last call, the short ones first.
+
+        :raises ModelError: if the engine failed; there will be no reply to what is `left`.
+        """
+        finished = [(self.batch[position], completion) for position, completion in self._pending.ready()]
+        self._left -= {prepared.key for prepared, _ in finished}
+        return [self._reply(prepared, completion, self) for prepared, completion in finished]
 
 
 class Responder:
@@ -145,7 +150,12 @@ class Responder:
         """Start a batch; `on_text` gets key and text so far of streamed replies, both are called in the engine's threads."""
         requests = [Request(tokens=prepared.prompt.tokens, stream=prepared.question.streamed) for prepared in batch]
         pending = self.model.submit(requests, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
-        return Generating(batch, pending, self._finish)
+        return Generating(batch, pending, self._reply)
+
+    def remember(self, question: Question, reply: Reply) -> None:
+        """Keep a committed reply for the same question, if the model gave it to a whole prompt without context."""
+        if reply.source is Source.MODEL and not reply.trace.get("truncated") and not question.conversation.turns:
+            self._cache.keep(question.address.tenant, question.text, reply.text)
 
     def _recall(self, batch: Sequence[Question]) -> list[str | None]:
         """Cached texts; only turns without context are looked up."""
@@ -154,16 +164,12 @@ class Responder:
         texts = {question.key: text for question, text in zip(alone, found, strict=True)}
         return [texts.get(question.key) for question in batch]
 
-    def _finish(self, prepared: Prepared, completion: Completion, generating: Generating) -> Reply:
-        question = prepared.question
+    def _reply(self, prepared: Prepared, completion: Completion, generating: Generating) -> Reply:
         text = completion.text.strip()
-        whole = completion.finish is not Finish.CANCELLED and not prepared.prompt.truncated
-        if text and whole and not question.conversation.turns:
-            self._cache.keep(question.address.tenant, question.text, text)
-        return question.reply(
+        return prepared.question.reply(
             text or self.settings.apology,
             Source.MODEL if text else Source.FALLBACK,
-            prepared_ms=round(generating.started_at - question.claimed_at, 1),
+            prepared_ms=round(generating.started_at - prepared.question.claimed_at, 1),
             generated_ms=round(time.time() * 1000 - generating.started_at, 1),
             tokens=completion.tokens,
             prompt_tokens=completion.prompt_tokens,

@@ -174,7 +174,7 @@ class Settings:
     repetition_penalty: float = _setting(1.1, _number(1, 2), "above 1 discourages loops")
     stop: tuple[str, ...] = _setting((), _lines, "texts that end a reply, separated by `|`")
     system_prompt: str = _setting(
-        "You are the support assistant of this service. Answer briefly and politely. If you do not know, say so.",
+        "You are a helpful support assistant. Answer in one or two sentences.",
         _text,
         "leads every prompt",
     )

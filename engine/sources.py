@@ -158,6 +158,8 @@ def _refuse_download(source: Source, said: str) -> None:
         )
     if "No matching distribution" in said:
         raise UnknownModel(f"{source} names no package that can be had ({fault}); check the name, the version and pip's index")
+    if re.search(r"is invalid|DO NOT MATCH THE HASHES|BadZipFile", said):
+        raise DamagedModel(f"{source} arrived damaged and was removed ({fault}): fetch it again")
     raise DownloadFailed(f"{source} could not be downloaded: {fault}")
 
 

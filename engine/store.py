@@ -1,9 +1,10 @@
 """Connections to the Redis that holds the lanes: one server, Sentinel or Cluster, synchronous and asynchronous."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.asyncio
@@ -25,8 +26,12 @@ CONNECT_TIMEOUT = 3.0
 #: One more try on a fresh connection, after 50 ms: a pooled one may have died while idle. All scripts bear repetition.
 _BACKOFF = ConstantBackoff(0.05)
 
-#: Replies of a server that is up but cannot take writes now.
-_REFUSALS = ("MISCONF", "OOM", "READONLY", "LOADING", "CLUSTERDOWN", "NOREPLICAS", "MASTERDOWN", "TRYAGAIN")
+#: Replies of a server that is up but cannot take writes now. redis-py has classes, without the code in their text, for some; Redis 6.2
+#: wraps the reply to a command inside a script: `Error running script (...): ... -OOM command not allowed`.
+_REFUSED = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.TryAgainError)
+_REFUSALS = re.compile(r"(?:^|: -)(MISCONF|OOM|READONLY|NOREPLICAS|BUSY)\b")
+_NOT_ALLOWED = re.compile(r": -NOPERM\b")
+_LOGIN = "Redis refuses the login: {}; check the user, its rights and the password in REPLYMILL_REDIS_URL"
 
 Client = Any
 AsyncClient = Any
@@ -46,11 +51,12 @@ def _sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
     parts = urlsplit(url)
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    name = parts.path.strip("/").split("/")[0]
-    if not name:
-        raise SettingsError("REPLYMILL_REDIS_URL names no Sentinel service: sentinel://host:26379,host:26379/NAME")
-    nodes = [(host.partition(":")[0], int(host.partition(":")[2] or 26379)) for host in hosts.split(",")]
-    return nodes, name, {"username": user or None, "password": password or None}
+    name = parts.path.strip("/")
+    places = [re.fullmatch(r"([^:]+)(?::(\d{1,5}))?", host) for host in hosts.split(",")]
+    nodes = [(place[1], int(place[2] or 26379)) for place in places if place]
+    if not name or len(nodes) < len(places):
+        raise SettingsError("REPLYMILL_REDIS_URL names no Sentinel service: it must be sentinel://host:26379,host:26379/NAME")
+    return nodes, name, {"username": unquote(user) or None, "password": unquote(password) or None}
 
 
 def is_cluster(url: str) -> bool:
@@ -123,10 +129,12 @@ def reachable() -> Iterator[None]:
     try:
         yield
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
-        raise StoreUnavailable(f"Redis refuses the login: {error}; check the user and password in REPLYMILL_REDIS_URL") from error
-    except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError, OSError) as error:
+        raise StoreUnavailable(_LOGIN.format(error)) from error
+    except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError, exceptions.RedisClusterException, OSError) as error:
         raise StoreUnavailable(f"Redis cannot be reached: {error}; is it running, and is REPLYMILL_REDIS_URL right?") from error
     except exceptions.ResponseError as error:
-        if not str(error).startswith(_REFUSALS):
+        if _NOT_ALLOWED.search(str(error)):
+            raise StoreUnavailable(_LOGIN.format(error)) from error
+        if not isinstance(error, _REFUSED) and not _REFUSALS.search(str(error)):
             raise
         raise StoreUnavailable(f"Redis cannot take this now: {error}") from error

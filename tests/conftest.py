@@ -9,11 +9,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import hypothesis
+import psutil
 import pytest
 import redis
 
@@ -37,6 +38,13 @@ def wait_for(condition: Callable[[], T], timeout: float = 10.0) -> T:
         assert time.monotonic() < give_up, f"waited {timeout:g} s in vain for {condition}"
         time.sleep(0.01)
     return value
+
+
+def gone(pid: int) -> bool:
+    """True if the process has ended, whether or not somebody asked for its exit status."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def missing(what: str) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from engine.errors import StartError
 from engine.settings import Settings
 from workers import embedded, home
+from workers.crew import Crew, Stage, StopAsked
 from workers.processes import Child
-from workers.supervisor import ROLES, Crew, Stage, StopAsked, run
+from workers.supervisor import ROLES, ready, run
 
 #: A web process that is ready at once and can stop.
 WEB = """
@@ -52,7 +53,7 @@ def whole(folder: Path, port: int) -> None:
     redis = embedded.EmbeddedRedis(settings.data_dir / "redis", log=folder / "redis.log")
     roles = {role: Child(role, ["/bin/sleep", "600"]) for role in ROLES}
     roles["web"] = Child("web", [sys.executable, "-c", WEB, str(port)], log=folder / "web.log")
-    run(settings, roles, redis)
+    run(settings, roles, redis, is_up=lambda: ready(settings))
     redis.close()
 
 

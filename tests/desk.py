@@ -1,4 +1,4 @@
-"""A short way to move messages in tests: real lanes on a real server, with the arguments that a test does not care about filled in."""
+"""A short way to move messages in tests: real lanes on a real server; what a test does not care about is filled in."""
 
 import itertools
 from collections.abc import Sequence
@@ -36,11 +36,6 @@ def texts(lane: Lane) -> list[str]:
     return [InboundMessage.from_entry(entry).text for entry in lane.entries]
 
 
-def numbers(lane: Lane) -> list[str]:
-    """Ids of what a claim handed out."""
-    return [entry.id for entry in lane.entries]
-
-
 @dataclass
 class Desk:
     """One client of the lanes."""
@@ -56,9 +51,10 @@ class Desk:
     def accept(
         self, text: str = "hello", *ids: str, to: Address | None = None, quiet: float = 0.0, deadline: float = DEADLINE
     ) -> Accepted:
-        """Accept one message, with a fresh id if none is given and three quiet periods at most."""
+        """Accept one message, with a fresh id if none is given; a turn waits for three quiet periods at most."""
         inbound = message(text, *(ids or (next(self._fresh),)), to=to)
-        notice = Delivery(id=f"{self.lanes.message_id(inbound.address, inbound.dedupe_ids[0])}-full", reply=reply(inbound.address, "full"))
+        first = self.lanes.message_id(inbound.address, inbound.dedupe_ids[0])
+        notice = Delivery(id=f"{first}-full", reply=reply(inbound.address, "full"))
         call = self.lanes.accept(inbound, deadline=deadline, quiet=quiet, quiet_max=3 * quiet, notice=notice)
         return call.run(self.client)
 
@@ -83,17 +79,18 @@ class Desk:
     def release(self, *lanes: Lane, direction: Direction = Direction.IN, **how: Any) -> int:
         """Give lanes back; `after` seconds from the last claim."""
         after = how.pop("after", 0.0)
-        now = self.claim(direction, items=0).now if after else 0
+        seconds, micros = self.client.time()
+        now = seconds * 1000 + micros // 1000
         releases = [Release(lane=lane, not_before=now + round(after * 1000) if after else 0, **how) for lane in lanes]
-        return self.lanes.release(self.shard, direction, releases).run(self.client)
+        return self.lanes.release(self.lanes.shards[lanes[0].shard], direction, releases).run(self.client)
 
     def renew(self, *lanes: Lane, direction: Direction = Direction.IN) -> frozenset[str]:
         """Extend leases."""
-        return self.lanes.renew(self.shard, direction, lanes).run(self.client)
+        return self.lanes.renew(self.lanes.shards[lanes[0].shard], direction, lanes).run(self.client)
 
-    def sweep(self, direction: Direction = Direction.IN) -> Swept:
-        """Sweep the first shard."""
-        return self.lanes.sweep(self.shard, direction).run(self.client)
+    def sweep(self, direction: Direction = Direction.IN, *, shard: int = 0) -> Swept:
+        """Sweep one shard."""
+        return self.lanes.sweep(self.lanes.shards[shard], direction).run(self.client)
 
     def amend(self, text: str, *ids: str, to: Address | None = None) -> str:
         """Edit the message of that id."""
@@ -114,7 +111,7 @@ class Desk:
     def history(self, to: Address | None = None) -> list[Turn]:
         """Turns of a conversation."""
         ref = self.lanes.digests.lane(to or address())
-        return [Turn.decode(raw) for raw in self.client.lrange(self.lanes.shard_of(to or address()).history(ref), 0, -1)]
+        return [Turn.decode(bytes(raw)) for raw in self.client.lrange(self.lanes.shard_of(to or address()).history(ref), 0, -1)]
 
     def advance(self, seconds: float) -> None:
         """Put the clock forward."""

@@ -37,7 +37,9 @@ class Door:
         self.url = f"http://{self.settings.host}:{self.settings.port}"
         self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
 
-    def post(self, body: Any, *, message_id: str = "msg_1", name: str = "shop", secret: str = SECRET, **headers: str) -> httpx.Response:
+    def post(
+        self, body: Any, *, message_id: str = "msg_1", name: str = "shop", secret: str = SECRET, **headers: str
+    ) -> httpx.Response:
         """A signed request; `body` is bytes, or what JSON can hold."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.http.post(f"/webhooks/{name}", content=raw, headers={**signed(raw, message_id, secret=secret), **headers})

@@ -131,6 +131,7 @@ class System:
             wait_for(self.ready, timeout=30)
 
     def ready(self) -> bool:
+        self.check_alive()
         try:
             return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
         except httpx.TransportError:
@@ -167,4 +168,20 @@ class System:
         return dict(response.json())
 
     def wait_delivered(self, message_id: str, timeout: float = 60) -> dict[str, Any]:
-        return wait_for(lambda: (found := self.message(message_id))["state"] == "delivered" and found, timeout=timeout)
+        return self.wait_state(message_id, "delivered", timeout=timeout)
+
+    def wait_state(self, message_id: str, *states: str, timeout: float = 60) -> dict[str, Any]:
+        """The message, once it is in one of the states; fails at once if a process has ended by itself."""
+
+        def there() -> dict[str, Any] | None:
+            self.check_alive()
+            found = self.message(message_id)
+            return found if found["state"] in states else None
+
+        found = wait_for(there, timeout=timeout)
+        assert found is not None
+        return found
+
+    def check_alive(self) -> None:
+        for role, process in self.processes.items():
+            assert process.poll() is None, f"{role} ended with {process.returncode}: {self.log(role)[-2000:]}"

@@ -1,4 +1,4 @@
-"""The `replymill` command as a person or a script meets it: results on stdout, one clear line on stderr, a status that means something."""
+"""The `replymill` command for people and scripts: results on stdout, one clear line on stderr, a status that means something."""
 
 import io
 import json
@@ -16,7 +16,7 @@ import pytest
 from dotenv import dotenv_values
 
 from engine.settings import Settings, describe
-from tests.conftest import wait_for
+from tests.conftest import gone, wait_for
 from workers import home, shown
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +125,14 @@ def test_up_without_write_permission_is_one_line(replymill: Replymill, tmp_path:
     assert len(refused.stderr.splitlines()) == 1
 
 
+def test_up_with_a_redis_that_is_away_is_one_line(replymill: Replymill, free_port: Callable[[], int]) -> None:
+    refused = replymill("up", REPLYMILL_PORT=str(free_port()), REPLYMILL_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("replymill: Redis cannot be reached")
+    assert len(refused.stderr.splitlines()) == 1
+
+
 def test_up_with_a_model_that_does_not_exist_is_one_line_and_leaves_nothing(
     replymill: Replymill, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
@@ -219,14 +227,9 @@ class TestUp:
     def running(self, tmp_path: Path, environ: dict[str, str], free_port: Callable[[], int]) -> Iterator["subprocess.Popen[str]"]:
         """`replymill up`, ready."""
         environ["REPLYMILL_PORT"] = str(free_port())
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workers.cli", "up"],
-            cwd=tmp_path,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=(tmp_path / "stderr").open("w"),
-            text=True,
-        )
+        command = [sys.executable, "-m", "workers.cli", "up"]
+        with (tmp_path / "stderr").open("w") as said:
+            process = subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=said, text=True)
         assert process.stdout
         line = process.stdout.readline()
         assert line == f"Replymill answers at http://127.0.0.1:{environ['REPLYMILL_PORT']}/ (Ctrl-C stops it)\n", (
@@ -252,7 +255,7 @@ class TestUp:
         children = psutil.Process(running.pid).children(recursive=True)
         running.send_signal(signal.SIGINT)
         assert running.wait(60) == 0
-        assert not any(child.is_running() for child in children)
+        assert [child for child in children if not gone(child.pid)] == []
         assert not (tmp_path / "data" / home.REDIS_URL).exists()
 
     @pytest.mark.slow
@@ -268,5 +271,4 @@ class TestUp:
         children = psutil.Process(running.pid).children(recursive=True)
         running.kill()
         running.wait()
-        psutil.wait_procs(children, timeout=10)
-        assert [child for child in children if child.is_running()] == []
+        wait_for(lambda: all(gone(child.pid) for child in children))

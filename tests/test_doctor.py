@@ -169,7 +169,7 @@ def test_a_disk_that_fills_up_is_noticed(free: int, level: Level) -> None:
         ("GenuineIntel", "sse4_2 avx", "", Level.WARN, "no AVX2"),
     ],
 )
-def test_the_processor_is_judged(tmp_path: Path, vendor: str, flags: str, use_mkl: str, level: Level, words: str) -> None:  # noqa: PLR0917
+def test_the_processor_is_judged(tmp_path: Path, vendor: str, flags: str, use_mkl: str, level: Level, words: str) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n")
 

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from engine.errors import StartError
-from tests.conftest import missing, redis_binary, wait_for
+from tests.conftest import gone, missing, redis_binary, wait_for
 from workers import embedded
 from workers.embedded import EmbeddedRedis
 
@@ -176,6 +176,6 @@ def test_the_server_dies_with_its_parent_even_when_that_is_killed(tmp_path: Path
         assert psutil.pid_exists(pid)
         parent.kill()
 
-    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: gone(pid))
     with embedded.serving(tmp_path / "redis", log=tmp_path / "log"):
         pass

@@ -12,13 +12,13 @@ import redis
 
 from engine.keys import Direction
 from engine.lanes import Lanes, estimate
-from engine.messages import Address, Delivery, InboundMessage, Owner, Role, Turn
+from engine.messages import Delivery, InboundMessage, Owner, Role, Turn
 from engine.moves import Lane, Outcome, Settled, Verdict
 from engine.settings import Settings
 from engine.store import connect_async
 from tests import lane_probe
 from tests.conftest import wait_for
-from tests.desk import Desk, address, message, numbers, texts
+from tests.desk import Desk, address, message, reply, texts
 
 IN, OUT = Direction.IN, Direction.OUT
 LEASE = 30.0
@@ -751,25 +751,21 @@ def test_an_outbound_lane_on_its_last_attempt_needs_no_empty_worker(desk: Desk) 
 
 
 def test_a_message_past_its_deadline_is_reported_wherever_its_lane_stands(desk: Desk) -> None:
-    desk = other_desk(desk, lease=1000.0)
-    for place in ("ready", "leased", "due", "suspect"):
-        desk.accept(place, to=address(place), deadline=100)
-        lane = desk.take()
-        if place == "due":
-            desk.release(lane, after=500)
-        elif place == "suspect":
-            desk.release(lane, failed=True)
-            desk.fail(1)
-            desk.take()  # Out of the way of what follows.
-            desk.release(desk.take()) if desk.place(address(place)) == ["suspect"] else None
-        elif place == "ready":
-            desk.release(lane, after=1)
-    desk.advance(2)
-    desk.advance(98)
+    desk = other_desk(desk, lease=1000.0, attempts=2)
+    at = {place: address(place) for place in ("leased", "due", "suspect", "ready")}
+    desk.accept("leased", to=at["leased"], deadline=100)
+    desk.take()
+    desk.accept("due", to=at["due"], deadline=100)
+    desk.release(desk.take(), after=500)
+    desk.accept("suspect", to=at["suspect"], deadline=100)
+    desk.fail(1)
+    desk.accept("ready", to=at["ready"], deadline=100)
+    assert all(desk.place(to) == [place] for place, to in at.items())
+    desk.advance(100)
 
     overdue = desk.sweep().overdue
 
-    assert sorted(texts(found.lane)[0] for found in overdue) == ["due", "leased", "ready", "suspect"]
+    assert sorted(texts(found.lane)[0] for found in overdue) == sorted(at)
     assert {found.reason for found in overdue} == {"expired"}
     assert [desk.commit(found.lane) for found in overdue] == [Settled.COMMITTED] * 4
 
@@ -1023,9 +1019,9 @@ def test_dead_letters_leave_the_index_when_their_time_is_over(desk: Desk) -> Non
 # -- bell, shards, clients ------------------------------------------------------------------------------------------------------
 
 
-def test_the_bell_wakes_a_waiting_worker(desk: Desk) -> None:
+def test_the_bell_wakes_a_waiting_worker(desk: Desk, settings: Settings) -> None:
     rung: list[object] = []
-    with redis.Redis(**desk.client.connection_pool.connection_kwargs) as waiting:
+    with redis.Redis.from_url(settings.redis_url) as waiting:
         thread = threading.Thread(target=lambda: rung.append(waiting.blpop(desk.shard.bell(IN), timeout=10)))
         thread.start()
         wait_for(lambda: desk.client.info("clients")["blocked_clients"])
@@ -1077,7 +1073,7 @@ def test_the_asynchronous_client_runs_the_same_moves(desk: Desk, settings: Setti
         client = await connect_async(settings)
         try:
             inbound = message("one", "one")
-            notice = Delivery(id="notice", reply=_fixed_reply(inbound.address))
+            notice = Delivery(id="notice", reply=reply(inbound.address))
             accept = desk.lanes.accept(inbound, deadline=60, quiet=0, quiet_max=0, notice=notice)
             accepted = await accept.run_async(client)
             claim = await desk.lanes.claim(desk.shard, IN, items=1, tokens=1000, empty=True).run_async(client)
@@ -1086,12 +1082,6 @@ def test_the_asynchronous_client_runs_the_same_moves(desk: Desk, settings: Setti
             await client.aclose()
 
     assert asyncio.run(moves()) == (Verdict.ACCEPTED, Settled.COMMITTED)
-
-
-def _fixed_reply(to: Address):  # noqa: ANN202  # see `tests.desk.reply`
-    from tests.desk import reply
-
-    return reply(to)
 
 
 def test_bodies_are_opaque(desk: Desk) -> None:
@@ -1169,12 +1159,6 @@ def test_the_work_of_a_move_does_not_grow_with_the_backlog(desk: Desk, tenants: 
     many = cost()
 
     assert all(much <= little + 4 for little, much in zip(few, many, strict=True)), (few, many)
-
-
-def slowest(client: redis.Redis, name: str) -> float:
-    """Microseconds a call of a command took on average."""
-    stats = client.info("commandstats").get(f"cmdstat_{name}", {"usec_per_call": 0.0})
-    return float(stats["usec_per_call"])
 
 
 def test_lanes_on_their_last_attempt_do_not_slow_a_busy_worker(desk: Desk) -> None:

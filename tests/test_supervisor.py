@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from engine.errors import StartError
 from engine.settings import Settings
-from tests.conftest import wait_for
+from tests.conftest import gone, wait_for
 from workers import home, supervisor
+from workers.crew import backoff
 from workers.processes import Child
 
 ROOT = Path(__file__).parents[1]
@@ -61,15 +62,9 @@ def pid_in(path: Path) -> int:
     return int(wait_for(lambda: path.exists() and path.read_text().strip()))
 
 
-def gone(pid: int) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    return True
-
-
 @given(st.integers(1, 10_000))
 def test_the_wait_doubles_with_each_crash_up_to_half_a_minute(failures: int) -> None:
-    wait, next_wait = supervisor.backoff(failures), supervisor.backoff(failures + 1)
+    wait, next_wait = backoff(failures), backoff(failures + 1)
 
     assert 0.5 <= wait <= 30
     assert next_wait == min(30, 2 * wait)

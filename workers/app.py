@@ -7,11 +7,13 @@ periodic and one-off jobs. Loop workers consume a queue that nothing is sent to;
 import os
 import socket
 import ssl
+import warnings
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging
 
 from engine.errors import StartError
@@ -98,13 +100,16 @@ configure(app.settings)
 
 
 def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
-    """Run a worker with these loops, or with `jobs` alone, until it is told to stop.
+    """Run a worker with these loops, or `jobs` alone, until it is told to stop.
 
     :raises StartError: if it ends for any other reason.
     """
-    jobs = loops == ("jobs",)
+    # Celery warns root because of pickle; we accept JSON alone, and a container has no other user.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    role = "-".join(loops)
+    jobs = role == "jobs"
     worker = app.Worker(
-        hostname=f"{'-'.join(loops)}-{os.getpid()}@{socket.gethostname()}",
+        hostname=f"{role}-{os.getpid()}@{socket.gethostname()}",
         loops="none" if jobs else ",".join(loops),
         queues=[JOBS_QUEUE] if jobs else [IDLE_QUEUE],
         beat=jobs,
@@ -113,8 +118,9 @@ def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
+        quiet=True,
         loglevel=settings.log_level.upper(),
     )
     worker.start()
     if worker.exitcode:
-        raise StartError(f"the {'-'.join(loops)} worker ended with status {worker.exitcode}; its log says why")
+        raise StartError(f"the {role} worker ended with status {worker.exitcode}; its log says why")

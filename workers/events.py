@@ -3,11 +3,11 @@
 import queue
 import threading
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from engine.responder import Prepared
+
+from engine.responder import Generating
 
 log = structlog.get_logger()
 
@@ -28,18 +28,18 @@ class BatchEvents:
         self._ids: dict[int, str] = {}
         threading.Thread(target=self._send, name="events", daemon=True).start()
 
-    def started(self, batch: Sequence[Prepared]) -> None:
-        """A replica got a batch."""
-        batch_id = self._ids[id(batch)] = str(uuid.uuid4())
-        sizes = f"({len(batch)} turns, {sum(prepared.prompt_tokens for prepared in batch)} prompt tokens)"
+    def started(self, generating: Generating) -> None:
+        """The model got a batch."""
+        batch_id = self._ids[id(generating)] = str(uuid.uuid4())
+        sizes = f"({len(generating.batch)} turns, {sum(prepared.prompt_tokens for prepared in generating.batch)} prompt tokens)"
         self._put("task-received", uuid=batch_id, name=TASK, args=sizes, kwargs="{}", retries=0, eta=None)
         self._put("task-started", uuid=batch_id)
 
-    def finished(self, batch: Sequence[Prepared], seconds: float, error: BaseException | None) -> None:
+    def finished(self, generating: Generating, error: BaseException | None) -> None:
         """It came back."""
-        batch_id = self._ids.pop(id(batch))
+        batch_id = self._ids.pop(id(generating))
         if error is None:
-            self._put("task-succeeded", uuid=batch_id, result=f"{len(batch)} replies", runtime=seconds)
+            self._put("task-succeeded", uuid=batch_id, result=f"{len(generating.batch)} replies", runtime=generating.seconds)
         else:
             self._put("task-failed", uuid=batch_id, exception=repr(error), traceback="")
 

@@ -51,6 +51,7 @@ def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 def ensure_action(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """A line of a library gets its logger's name as action, such as `library.celery.worker`."""
+    event.pop("color_message", None)  # uvicorn says everything twice
     event.setdefault("action", f"library.{event.get('logger', 'unknown')}")
     return event
 

@@ -252,13 +252,17 @@ function facts(item) {
 function steps(item) {
   const trace = item.trace ?? {};
   const rows = [
-    ["Received", item.acceptedMs],
     ["Waited for its turn", trace.waited_ms],
     ["Prepared", trace.prepared_ms],
     ["Generated", trace.generated_ms],
   ].filter(([, ms]) => Number.isFinite(ms));
-  const sum = rows.slice(item.acceptedMs === undefined ? 0 : 1).reduce((all, [, ms]) => all + ms, 0);
-  if (item.totalMs !== undefined) rows.push(["Delivered", Math.max(0, item.totalMs - sum)]);
+  if (item.totalMs !== undefined) {
+    // The way there and back is what the worker did not take; the acknowledgement travels while the worker works already.
+    const way = Math.max(0, item.totalMs - rows.reduce((all, [, ms]) => all + ms, 0));
+    const received = Math.min(way, item.acceptedMs ?? 0);
+    rows.unshift(["Received", received]);
+    rows.push(["Delivered", way - received]);
+  }
   const longest = Math.max(1, ...rows.map(([, ms]) => ms));
   const box = element("div", "steps");
   const list = element("dl");

@@ -1,16 +1,21 @@
--- Replaces a message not yet answered. a: ref, digest, id, cost, body, ttl of the tombstone. Returns amended, answered or unseen.
+-- Replaces a message not yet answered. a: ref, digest, id, cost, body and turn (the same as kept in a history), ttl of the tombstone.
+-- Returns amended, answered or unseen; a deletion that came before stays.
 
-local queue = lane('in', a.ref)
+local id, ref = known(a.digest)
+local queue = lane('in', ref or a.ref)
 for position, raw in ipairs(call('LRANGE', queue, 0, -1)) do
   local head = header(raw)
-  if head.id == a.id then
+  if head.id == (id or a.id) then
     local changed = entry(head.id, head.revision + 1, head.received, head.deadline, a.cost, blob(a.body))
     call('LSET', queue, position - 1, changed)
     return 'amended'
   end
 end
-if call('EXISTS', P .. 'd:' .. a.digest) == 1 then
+if ref then
   return 'answered'
 end
-call('SET', P .. 'x:' .. a.digest, a.cost .. '\n' .. blob(a.body), 'PX', a.ttl)
+local tombstone = P .. 'x:' .. a.digest
+if call('GET', tombstone) ~= '' then
+  call('SET', tombstone, a.cost .. ' ' .. #blob(a.turn) .. '\n' .. blob(a.turn) .. blob(a.body), 'PX', a.ttl)
+end
 return 'unseen'

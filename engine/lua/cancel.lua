@@ -1,16 +1,18 @@
 -- Drops a message not yet answered. a: ref, digest, id, ttl of the tombstone. Returns cancelled, answered or unseen.
 
-local queue = lane('in', a.ref)
+local id, known_ref = known(a.digest)
+local ref = known_ref or a.ref
+local queue = lane('in', ref)
 for _, raw in ipairs(call('LRANGE', queue, 0, -1)) do
-  if header(raw).id == a.id then
-    local place, due = lift('in', a.ref)
+  if header(raw).id == (id or a.id) then
+    local place, due = lift('in', ref)
     call('LREM', queue, 1, raw)
-    count('in', a.ref, -1)
-    put_back('in', a.ref, place, due)
+    count('in', ref, -1)
+    put_back('in', ref, place, due)
     return 'cancelled'
   end
 end
-if call('EXISTS', P .. 'd:' .. a.digest) == 1 then
+if known_ref then
   return 'answered'
 end
 call('SET', P .. 'x:' .. a.digest, '', 'PX', a.ttl)

@@ -1,48 +1,57 @@
 -- Commits one outcome if what it answers still stands at the head of the lane. a: dir, ref, token, pairs {{id, revision}...},
 -- owner ('bot': only while the bot owns it; 'person': only while it does not; '': always), turns, history {turns, ttl},
 -- out (items for the outbound lane), record {field, value...}, record_ttl, records (ids to write), dead {reason, ttl} or nil.
--- Returns committed, gone, changed or owned.
+-- Either way a lease under that token ends. Returns committed, gone, changed or owned.
 
-local queue = lane(a.dir, a.ref)
+local queue, state = lane(a.dir, a.ref), lease(a.dir, a.ref)
 local n = #a.pairs
-local entries = call('LRANGE', queue, 0, n - 1)
-for position, pair in ipairs(a.pairs) do
-  local head = entries[position] and header(entries[position])
-  if not head or head.id ~= pair[1] then
-    return 'gone'
+local entries = n > 0 and call('LRANGE', queue, 0, n - 1) or {}
+local held = call('HMGET', state, 't', 'a', 'q')
+local ours = held[1] == a.token
+
+local function verdict()
+  for position, pair in ipairs(a.pairs) do
+    local head = entries[position] and header(entries[position])
+    if not head or head.id ~= pair[1] then
+      return 'gone'
+    end
+    if head.revision ~= pair[2] then
+      return 'changed'
+    end
   end
-  if head.revision ~= pair[2] then
-    return 'changed'
+  local owned = call('EXISTS', P .. 'o:' .. a.ref) == 1
+  if (a.owner == 'bot' and owned) or (a.owner == 'person' and not owned) then
+    return 'owned'
   end
-end
-local owned = call('EXISTS', P .. 'o:' .. a.ref) == 1
-if (a.owner == 'bot' and owned) or (a.owner == 'person' and not owned) then
-  return 'owned'
 end
 
-local attempts = tonumber(call('HGET', lease(a.dir, a.ref), 'a') or 0)
-if call('HGET', lease(a.dir, a.ref), 't') == a.token then
+local refused = verdict()
+if ours then
   unlease(a.dir, a.ref)
-  unready(a.dir, a.ref)
 end
-local place, due = lift(a.dir, a.ref)
-call('LTRIM', queue, n, -1)
-count(a.dir, a.ref, -n)
-call('HDEL', lease(a.dir, a.ref), 'a', 'i', 'd')
-put_back(a.dir, a.ref, place, nil)
-
-if #a.turns > 0 and a.history.turns > 0 then
-  for _, turn in ipairs(a.turns) do
-    call('RPUSH', P .. 'h:' .. a.ref, blob(turn))
+if refused then
+  if ours then
+    put(a.dir, a.ref)
   end
-  call('LTRIM', P .. 'h:' .. a.ref, -a.history.turns, -1)
-  call('PEXPIRE', P .. 'h:' .. a.ref, a.history.ttl)
-end
-for _, item in ipairs(a.out) do
-  append('out', a.ref, item, 0, 0)
+  return refused
 end
 
-for position, id in ipairs(a.records) do
+if n > 0 then
+  local place = not ours and lift(a.dir, a.ref)
+  call('LTRIM', queue, n, -1)
+  count(a.dir, a.ref, -n)
+  call('HDEL', state, 'a', 'p', 'i', 'j', 'd')
+  put_back(a.dir, a.ref, place, ours and tonumber(held[3]) or nil)
+elseif ours then
+  put(a.dir, a.ref)
+end
+
+remember_turns(a.ref, a.turns, a.history)
+for _, item in ipairs(a.out) do
+  append('out', a.ref, item)
+end
+
+for position, id in ipairs(#a.record > 0 and a.records or {}) do
   local record = P .. 'm:' .. id
   if a.dir == 'in' then
     if position == 1 then
@@ -51,12 +60,13 @@ for position, id in ipairs(a.records) do
       call('HSET', record, 'see', a.records[1])
     end
     call('PEXPIRE', record, a.record_ttl)
-  elseif call('EXISTS', record) == 1 then
+  elseif call('EXISTS', record) == 1 and call('HEXISTS', record, 'see') == 0 then
     call('HSET', record, unpack(a.record))
   end
 end
 
 if a.dead then
+  local attempts = tonumber(held[2] or 0)
   for position, raw in ipairs(entries) do
     local id = a.pairs[position][1]
     bury(id, { 'reason', a.dead.reason, 'at', now, 'direction', a.dir, 'ref', a.ref, 'attempts', attempts, 'entry', raw }, a.dead.ttl)

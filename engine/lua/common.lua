@@ -1,13 +1,19 @@
 -- What every script of the lanes shares; prepended to each. KEYS[1] is the prefix of the shard, ARGV[1] the arguments in MessagePack.
 -- Redis 6.2 unpacks no binary strings, so opaque bytes follow as further ARGV, and the arguments hold their positions: see `blob`.
--- A lane is in exactly one place: nowhere (empty), ready, due, or leased. `lift` takes it out of ready or due, `put` sets it down again.
--- The legend of the keys is in engine/keys.py. Time is Redis's own, in milliseconds.
+-- A lane is in exactly one place: nowhere (empty), ready, due, or leased; a ready one that failed too often is aside, as a `suspect`
+-- (on its last attempt) or `spent` (none left). `lift` takes it out of ready or due, `put` sets it down again.
+-- No move touches more than one batch of lanes, however many wait. The legend of the keys is in engine/keys.py.
+-- Time is Redis's own, in milliseconds. A script that raises half-way is not rolled back: check before the first write.
 
 local P = KEYS[1]
 local a = cmsgpack.unpack(ARGV[1])
 local call = redis.call
 
 local BELLS = 64
+-- Lanes one claim or sweep moves from due to ready: twice a large batch, well under a millisecond.
+local PROMOTED = 64
+-- Expired dead letters one burial takes out of the index.
+local UNINDEXED = 16
 
 local function blob(position)
   return ARGV[position]
@@ -35,6 +41,14 @@ local function tenant_of(ref)
   return string.match(ref, '^[^.]+')
 end
 
+-- The id under which a logical id was first taken (nil: its own) and its lane; nothing for one that is not known.
+local function known(digest)
+  local value = call('GET', P .. 'd:' .. digest)
+  if value then
+    return string.match(value, '^(%S+) '), string.match(value, '(%S+)$')
+  end
+end
+
 -- An entry is "id revision received_at deadline cost\nbody".
 local function entry(id, revision, received, deadline, cost, body)
   return id .. ' ' .. revision .. ' ' .. received .. ' ' .. deadline .. ' ' .. cost .. '\n' .. body
@@ -51,6 +65,11 @@ local function header(raw)
   }
 end
 
+local function head_of(dir, ref)
+  local first = call('LINDEX', lane(dir, ref), 0)
+  return first and header(first)
+end
+
 local function ring_bell(dir)
   local bell = key(dir, 'bell')
   if call('LLEN', bell) < BELLS then
@@ -59,12 +78,31 @@ local function ring_bell(dir)
 end
 
 local function count(dir, ref, n)
-  if n == 0 then
-    return
-  end
   call('HINCRBY', key(dir, 'stats'), 'messages', n)
   if call('HINCRBY', key(dir, 'tenants'), tenant_of(ref), n) <= 0 then
     call('HDEL', key(dir, 'tenants'), tenant_of(ref))
+  end
+end
+
+-- Tenants are served by the tokens they have taken, least first (start-time fair queueing, Goyal, Vin and Cheng 1996: deficit round
+-- robin without rounds, so that a claim costs the same however many tenants stand in the ring). Who comes in starts at the clock,
+-- which is what the tenant served last had taken, or where it left if that is ahead.
+local function join_ring(dir, tenant)
+  local clock = tonumber(call('HGET', key(dir, 'stats'), 'clock') or 0)
+  local taken = tonumber(call('ZSCORE', key(dir, 'paid'), tenant) or 0)
+  call('ZREM', key(dir, 'paid'), tenant)
+  call('ZADD', key(dir, 'ring'), math.max(clock, taken), tenant)
+end
+
+local function leave_ring(dir, tenant)
+  local taken = call('ZSCORE', key(dir, 'ring'), tenant)
+  call('ZREM', key(dir, 'ring'), tenant)
+  call('ZREM', key(dir, 'soonest'), tenant)
+  if call('EXISTS', key(dir, 'ring')) == 1 then
+    call('ZADD', key(dir, 'paid'), taken, tenant)
+  else
+    call('UNLINK', key(dir, 'paid'))
+    call('HDEL', key(dir, 'stats'), 'clock')
   end
 end
 
@@ -72,52 +110,65 @@ local function unready(dir, ref)
   local tenant = tenant_of(ref)
   local ready = key(dir, 'ready:' .. tenant)
   if call('ZREM', ready, ref) == 1 and call('EXISTS', ready) == 0 then
-    call('LREM', key(dir, 'ring'), 0, tenant)
-    call('HDEL', key(dir, 'deficit'), tenant)
+    leave_ring(dir, tenant)
   end
 end
 
-local function mark_ready(dir, ref, head, score)
+local function mark_ready(dir, ref, head)
   local tenant = tenant_of(ref)
   local ready = key(dir, 'ready:' .. tenant)
   if call('EXISTS', ready) == 0 then
-    call('RPUSH', key(dir, 'ring'), tenant)
+    join_ring(dir, tenant)
   end
-  call('ZADD', ready, score or head.deadline, ref)
-  call('ZADD', key(dir, 'heads'), head.received, ref)
+  call('ZADD', ready, head.deadline, ref)
+  call('ZADD', key(dir, 'soonest'), 'LT', head.deadline, tenant)
   ring_bell(dir)
 end
 
 -- Takes a lane out of ready or due. Returns the place and, for due, its time. A leased lane stays where it is.
 local function lift(dir, ref)
+  local state = call('HMGET', lease(dir, ref), 't', 'p')
+  if state[1] then
+    return 'leased'
+  end
   local due = call('ZSCORE', key(dir, 'due'), ref)
   if due then
     call('ZREM', key(dir, 'due'), ref)
     call('HINCRBY', key(dir, 'stats'), 'deferred', -call('LLEN', lane(dir, ref)))
     return 'due', tonumber(due)
   end
-  if call('ZSCORE', key(dir, 'leased'), ref) then
-    return 'leased'
+  if state[2] then
+    call('ZREM', key(dir, state[2]), ref)
+  else
+    unready(dir, ref)
   end
-  unready(dir, ref)
   return 'ready'
 end
 
--- Sets a lane down that is in no place: forgotten if empty, due if `due` is ahead (never past the head's deadline), else ready.
-local function put(dir, ref, due, score)
-  local first = call('LINDEX', lane(dir, ref), 0)
-  if not first then
+-- Sets a lane down that is in no place: forgotten if empty, due if `due` is ahead (never past the head's deadline), else ready or aside.
+local function put(dir, ref, due)
+  local head = head_of(dir, ref)
+  if not head then
     call('ZREM', key(dir, 'heads'), ref)
     call('DEL', lease(dir, ref))
     return
   end
-  local head = header(first)
   if due and math.min(due, head.deadline) > now then
     call('ZADD', key(dir, 'due'), math.min(due, head.deadline), ref)
     call('HINCRBY', key(dir, 'stats'), 'deferred', call('LLEN', lane(dir, ref)))
     call('ZREM', key(dir, 'heads'), ref)
+    if call('ZRANK', key(dir, 'due'), ref) == 0 then
+      ring_bell(dir) -- A worker that waits for a later time must learn of this one.
+    end
+    return
+  end
+  call('ZADD', key(dir, 'heads'), head.received, ref)
+  local aside = call('HGET', lease(dir, ref), 'p')
+  if aside then
+    call('ZADD', key(dir, aside), head.deadline, ref)
+    ring_bell(dir)
   else
-    mark_ready(dir, ref, head, score)
+    mark_ready(dir, ref, head)
   end
 end
 
@@ -126,43 +177,93 @@ local function put_back(dir, ref, place, due)
   if place ~= 'leased' then
     return put(dir, ref, due)
   end
-  local first = call('LINDEX', lane(dir, ref), 0)
-  if first then
-    call('ZADD', key(dir, 'heads'), header(first).received, ref)
+  local head = head_of(dir, ref)
+  if head then
+    call('ZADD', key(dir, 'heads'), head.received, ref)
   else
     call('ZREM', key(dir, 'heads'), ref)
   end
 end
 
+-- A leased inbound lane needs attention when its lease ends or its head is due, a delivery that may be on its way only at the former.
+local function hold(dir, ref, ends, head)
+  call('ZADD', key(dir, 'leased'), dir == 'in' and head and math.min(ends, head.deadline) or ends, ref)
+end
+
+-- Ends a lease; the lane is in no place then.
 local function unlease(dir, ref)
   call('ZREM', key(dir, 'leased'), ref)
-  call('HDEL', lease(dir, ref), 't', 'x', 'c')
+  call('HDEL', lease(dir, ref), 't', 'x', 'q', 'f')
+end
+
+-- Counts a failed attempt of a lane that is in no place; says whether any is left.
+local function fail(dir, ref)
+  local failed = call('HINCRBY', lease(dir, ref), 'a', 1)
+  if failed >= a.attempts then
+    call('HSET', lease(dir, ref), 'p', 'spent')
+  elseif a.alone and failed >= a.attempts - 1 then
+    call('HSET', lease(dir, ref), 'p', 'suspect')
+  end
+  return failed < a.attempts
 end
 
 local function promote(dir)
-  for _, ref in ipairs(call('ZRANGEBYSCORE', key(dir, 'due'), 0, now, 'LIMIT', 0, 256)) do
+  for _, ref in ipairs(call('ZRANGEBYSCORE', key(dir, 'due'), 0, now, 'LIMIT', 0, PROMOTED)) do
     lift(dir, ref)
     call('HDEL', lease(dir, ref), 'd')
     put(dir, ref)
   end
 end
 
--- Appends one entry; the lane is made ready, or due after the quiet period, unless it is leased or deferred already.
-local function append(dir, ref, item, quiet, quiet_max)
-  local raw = entry(item.id, 0, now, now + item.deadline, item.cost, blob(item.body))
-  local place, due = lift(dir, ref)
-  call('RPUSH', lane(dir, ref), raw)
+-- The end of the quiet period after one more fragment; `first` is when the turn began.
+local function quiet_end(item, first)
+  return math.min(now + item.quiet, first + item.quiet_max)
+end
+
+-- Appends one entry. A leased lane stays with its holder, a deferred or ready one where it is, unless a quiet period begins anew.
+local function append(dir, ref, item)
+  local queue, state = lane(dir, ref), lease(dir, ref)
+  local length = call('RPUSH', queue, entry(item.id, 0, now, now + item.deadline, item.cost, blob(item.body)))
   count(dir, ref, 1)
-  if quiet > 0 and call('EXISTS', lease(dir, ref)) == 0 then
-    local first = header(call('LINDEX', lane(dir, ref), 0))
-    due = math.min(now + quiet, first.received + quiet_max)
+  local quiet = (item.quiet or 0) > 0
+  if call('HEXISTS', state, 't') == 1 then
+    if length == 1 then
+      call('ZADD', key(dir, 'heads'), now, ref)
+    end
+    if quiet then
+      local first = tonumber(call('HGET', state, 'f') or now)
+      call('HSET', state, 'f', first, 'q', quiet_end(item, first))
+    end
+  elseif length == 1 then
+    put(dir, ref, quiet and quiet_end(item, now) or nil)
+  elseif quiet and call('EXISTS', state) == 0 then
+    if lift(dir, ref) == 'due' then
+      call('HINCRBY', key(dir, 'stats'), 'deferred', 1) -- The new entry, which `lift` took off too.
+    end
+    put(dir, ref, quiet_end(item, head_of(dir, ref).received))
+  elseif call('ZSCORE', key(dir, 'due'), ref) then
+    call('HINCRBY', key(dir, 'stats'), 'deferred', 1)
   end
-  put_back(dir, ref, place, due)
+end
+
+-- Turns of the conversation, at positions of ARGV.
+local function remember_turns(ref, turns, history)
+  if #turns == 0 or history.turns == 0 then
+    return
+  end
+  local kept = P .. 'h:' .. ref
+  for _, turn in ipairs(turns) do
+    call('RPUSH', kept, blob(turn))
+  end
+  call('LTRIM', kept, -history.turns, -1)
+  call('PEXPIRE', kept, history.ttl)
 end
 
 local function bury(id, fields, ttl)
   call('ZADD', P .. 'dead', now, id)
-  call('ZREMRANGEBYSCORE', P .. 'dead', 0, now - ttl)
+  for _, old in ipairs(call('ZRANGEBYSCORE', P .. 'dead', 0, now - ttl, 'LIMIT', 0, UNINDEXED)) do
+    call('ZREM', P .. 'dead', old)
+  end
   call('HSET', P .. 'dead:' .. id, unpack(fields))
   call('PEXPIRE', P .. 'dead:' .. id, ttl)
 end

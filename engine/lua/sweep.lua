@@ -1,12 +1,12 @@
--- Returns lanes whose lease ran out, and lists what needs an outcome now. a: dir, attempts (limit), limit, take (0 for all).
--- Returns {requeued, {reason, ref, attempts, owner, entries}...} with reason expired or exhausted.
+-- Returns lanes whose lease ran out, and lists what needs an outcome now. a: dir, attempts (limit), alone, limit, take (0 for all).
+-- Returns {requeued, {reason, ref, attempts, owner, entries}...} with reason expired (the entries past their deadline) or exhausted.
 
 promote(a.dir)
 
 local found = {}
 local requeued = 0
 
-local function report(reason, ref, attempts)
+local function report(reason, ref)
   local entries = call('LRANGE', lane(a.dir, ref), 0, a.take - 1)
   if reason == 'expired' then
     local late = {}
@@ -19,33 +19,41 @@ local function report(reason, ref, attempts)
     entries = late
   end
   if #entries > 0 then
+    local attempts = tonumber(call('HGET', lease(a.dir, ref), 'a') or 0)
     found[#found + 1] = { reason, ref, attempts, call('GET', P .. 'o:' .. ref) or 'bot', entries }
   end
 end
 
-for _, ref in ipairs(call('ZRANGEBYSCORE', key(a.dir, 'leased'), 0, now, 'LIMIT', 0, a.limit)) do
-  local state = lease(a.dir, ref)
-  if tonumber(call('HGET', state, 'x') or 0) <= now then
+local function first_of(name, upto)
+  return call('ZRANGEBYSCORE', key(a.dir, name), 0, upto, 'LIMIT', 0, a.limit - #found)
+end
+
+for _, ref in ipairs(first_of('leased', now)) do
+  if tonumber(call('HGET', lease(a.dir, ref), 'x') or 0) <= now then
     unlease(a.dir, ref)
-    local attempts = 0
     if call('EXISTS', lane(a.dir, ref)) == 1 then
-      attempts = call('HINCRBY', state, 'a', 1)
+      fail(a.dir, ref)
       requeued = requeued + 1
     end
-    put(a.dir, ref, nil, attempts >= a.attempts and 0 or nil)
+    put(a.dir, ref)
   else
-    report('expired', ref, tonumber(call('HGET', state, 'a') or 0))
+    report('expired', ref)
   end
 end
 
-for _, tenant in ipairs(call('LRANGE', key(a.dir, 'ring'), 0, -1)) do
-  local ready = key(a.dir, 'ready:' .. tenant)
-  for _, ref in ipairs(call('ZRANGEBYSCORE', ready, 0, now, 'LIMIT', 0, a.limit)) do
-    local attempts = tonumber(call('HGET', lease(a.dir, ref), 'a') or 0)
-    report(attempts >= a.attempts and 'exhausted' or 'expired', ref, attempts)
-    if #found >= a.limit then
-      return { requeued, found }
-    end
+for _, ref in ipairs(first_of('spent', '+inf')) do
+  report('exhausted', ref)
+end
+for _, ref in ipairs(first_of('suspect', now)) do
+  report('expired', ref)
+end
+
+-- `soonest` may name an earlier time than a tenant's first lane has by now; it is set right here.
+for _, tenant in ipairs(first_of('soonest', now)) do
+  local name = 'ready:' .. tenant
+  for _, ref in ipairs(first_of(name, now)) do
+    report('expired', ref)
   end
+  call('ZADD', key(a.dir, 'soonest'), call('ZRANGE', key(a.dir, name), 0, 0, 'WITHSCORES')[2], tenant)
 end
 return { requeued, found }

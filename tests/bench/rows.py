@@ -108,8 +108,7 @@ def cold_start() -> Row:
 
 
 def wait_answered(system: System, message_id: str) -> dict[str, Any]:
-    states = ("answered", "delivered")
-    return wait_for(lambda: (found := system.message(message_id))["state"] in states and found, timeout=60)
+    return system.wait_state(message_id, "answered", "delivered")
 
 
 def proportional_set_size(pid: int) -> float:

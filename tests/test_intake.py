@@ -1,0 +1,173 @@
+"""The door puts each message on its lane once, and tells its sender what became of it."""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import redis
+
+from connectors.contract import Deletion, Edit, Request
+from connectors.intake import Intake, Taken
+from connectors.webhook import Webhook
+from engine.errors import Overloaded, StoreUnavailable
+from engine.keys import Direction
+from engine.lanes import Lanes
+from engine.messages import Delivery, InboundMessage, Owner, Source
+from engine.settings import Settings
+from engine.store import connect_async
+from tests.doors import with_endpoint
+from workers import embedded
+
+T = TypeVar("T")
+
+
+def message(text: str, id_: str, conversation: str = "c1") -> InboundMessage:
+    return Webhook(_SHOP).parse(
+        Request("shop", {"webhook-id": id_}, f'{{"conversation": "{conversation}", "text": "{text}"}}'.encode())
+    )[0]  # type: ignore[return-value]
+
+
+_SHOP = with_endpoint(Settings())
+
+
+def with_intake(settings: Settings, use: Callable[[Intake], Awaitable[T]]) -> T:
+    async def using() -> T:
+        client = await connect_async(settings)
+        try:
+            return await use(Intake(settings, Lanes(settings), client))
+        finally:
+            await client.aclose()
+
+    return asyncio.run(using())
+
+
+def settle(settings: Settings, *inbound: InboundMessage | Edit | Deletion) -> list[Taken]:
+    async def use(intake: Intake) -> list[Taken]:
+        platform = Webhook(with_endpoint(settings))
+        return [await intake.settle(platform, one) for one in inbound]
+
+    return with_intake(settings, use)
+
+
+def waiting(settings: Settings, client: redis.Redis, direction: Direction = Direction.IN) -> list[bytes]:
+    """The bodies that a worker would get."""
+    lanes = Lanes(settings)
+    claim = lanes.claim(lanes.shards[0], direction, items=100, tokens=100_000, empty=True).run(client)
+    return [entry.body for lane in claim.lanes for entry in lane.entries]
+
+
+def test_a_message_waits_on_its_lane(settings: Settings, redis_client: redis.Redis) -> None:
+    taken = settle(settings, message("hello", "msg_1"))
+
+    assert [one.state for one in taken] == ["accepted"]
+    assert [InboundMessage.decode(body).text for body in waiting(settings, redis_client)] == ["hello"]
+
+
+def test_a_repeat_gets_the_same_answer_and_is_not_queued(settings: Settings, redis_client: redis.Redis) -> None:
+    first, second = settle(settings, message("hello", "msg_1"), message("hello", "msg_1"))
+
+    assert (first.id, first.state) == (second.id, second.state)
+    assert (first.verdict, second.verdict) == ("accepted", "repeat")
+    assert len(waiting(settings, redis_client)) == 1
+
+
+def test_twenty_at_once_queue_one(settings: Settings, redis_client: redis.Redis) -> None:
+    async def use(intake: Intake) -> list[Taken]:
+        platform = Webhook(with_endpoint(settings))
+        return await asyncio.gather(*(intake.settle(platform, message("hello", "msg_1")) for _ in range(20)))
+
+    taken = with_intake(settings, use)
+
+    assert len({one.id for one in taken}) == 1
+    assert sorted(one.verdict for one in taken) == ["accepted"] + ["repeat"] * 19
+    assert len(waiting(settings, redis_client)) == 1
+
+
+def test_an_edit_replaces_what_still_waits(settings: Settings, redis_client: redis.Redis) -> None:
+    original, edit = settle(settings, message("helo", "msg_1"), Edit(message("hello", "msg_1")))
+
+    assert (edit.id, edit.state) == (original.id, "amended")
+    assert [InboundMessage.decode(body).text for body in waiting(settings, redis_client)] == ["hello"]
+
+
+def test_a_deletion_takes_back_what_still_waits(settings: Settings, redis_client: redis.Redis) -> None:
+    gone = message("hello", "msg_1")
+    original, deletion = settle(settings, gone, Deletion(gone.address, gone.dedupe_ids[0]))
+
+    assert (deletion.id, deletion.state) == (original.id, "cancelled")
+    assert waiting(settings, redis_client) == []
+
+
+def test_a_deletion_that_comes_first_waits_for_its_message(settings: Settings, redis_client: redis.Redis) -> None:
+    gone = message("hello", "msg_1")
+    deletion, original = settle(settings, Deletion(gone.address, gone.dedupe_ids[0]), gone)
+
+    assert (deletion.state, original.state) == ("unseen", "cancelled")
+    assert waiting(settings, redis_client) == []
+
+
+def test_a_full_lane_is_said_to_the_sender_always_and_to_the_person_once(settings: Settings, redis_client: redis.Redis) -> None:
+    full = dataclasses.replace(settings, lane_messages=2)
+    settle(full, message("one", "msg_1"), message("two", "msg_2"))
+
+    for number in (3, 4):
+        with pytest.raises(Overloaded):
+            settle(full, message("more", f"msg_{number}"))
+
+    notices = [Delivery.decode(body) for body in waiting(full, redis_client, Direction.OUT)]
+    assert [(notice.reply.text, notice.reply.source) for notice in notices] == [(settings.lane_full, Source.FALLBACK)]
+    assert notices[0].reply.reference == "shop/msg_3"
+    assert notices[0].id == f"{notices[0].reply.in_reply_to[0]}-full"
+
+
+def test_a_refused_message_is_taken_when_there_is_room_again(settings: Settings, redis_client: redis.Redis) -> None:
+    full = dataclasses.replace(settings, lane_messages=1)
+    first = message("one", "msg_1")
+    settle(full, first)
+    with pytest.raises(Overloaded):
+        settle(full, message("two", "msg_2"))
+
+    settle(full, Deletion(first.address, first.dedupe_ids[0]))
+
+    assert settle(full, message("two", "msg_2"))[0].verdict == "accepted"
+
+
+def test_what_a_person_answers_does_not_go_onto_the_lane(settings: Settings, redis_client: redis.Redis) -> None:
+    first = message("hello", "msg_1")
+    Lanes(settings).own(first.address, Owner.HUMAN).run(redis_client)
+
+    assert settle(settings, first)[0].state == "handed-over"
+    assert waiting(settings, redis_client) == []
+
+
+def test_what_is_no_message_is_kept_as_a_dead_letter(settings: Settings, redis_client: redis.Redis) -> None:
+    raw = b'{"type": "invoice.paid"}'
+
+    async def use(intake: Intake) -> Taken:
+        platform = Webhook(with_endpoint(settings))
+        return await intake.bury(platform, Request("shop", {"webhook-id": "msg_1"}, raw), reason="unknown type")
+
+    buried = with_intake(settings, use)
+
+    letter = redis_client.hgetall(Lanes(settings).shards[0].dead(buried.id))
+    assert buried.state == "dead"
+    assert (letter[b"reason"], letter[b"entry"]) == (b"unknown type", raw)
+
+
+@pytest.mark.one_redis
+def test_redis_away_says_so_and_a_second_try_is_no_repeat(tmp_path: Path) -> None:
+    with embedded.serving(tmp_path / "redis", log=tmp_path / "log") as server:
+        settings = Settings(redis_url=server.url, secret_key="a secret key of the tests")
+
+        async def use(intake: Intake) -> Taken:
+            platform = Webhook(with_endpoint(settings))
+            server.stop()
+            with pytest.raises(StoreUnavailable):
+                await intake.settle(platform, message("hello", "msg_1"))
+            server.start()
+            return await intake.settle(platform, message("hello", "msg_1"))
+
+        assert with_intake(settings, use).verdict == "accepted"
