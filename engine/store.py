@@ -11,6 +11,7 @@ import redis.asyncio
 from redis import exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -26,15 +27,25 @@ CONNECT_TIMEOUT = 3.0
 #: One more try on a fresh connection, after 50 ms: a pooled one may have died while idle. All scripts bear repetition.
 _BACKOFF = ConstantBackoff(0.05)
 
-#: Replies of a server that is up but cannot take writes now. redis-py has classes, without the code in their text, for some; Redis 6.2
-#: wraps the reply to a command inside a script: `Error running script (...): ... -OOM command not allowed`.
+#: Replies of a server that is up but cannot take writes now. redis-py has classes, without the code in their text, for some of them.
+#: Redis 6.2 wraps the reply to a command inside a script: `Error running script (...): ... -OOM command not allowed`.
 _REFUSED = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.TryAgainError)
 _REFUSALS = re.compile(r"(?:^|: -)(MISCONF|OOM|READONLY|NOREPLICAS|BUSY)\b")
 _NOT_ALLOWED = re.compile(r": -NOPERM\b")
+_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError, exceptions.RedisClusterException)
 _LOGIN = "Redis refuses the login: {}; check the user, its rights and the password in REPLYMILL_REDIS_URL"
 
 Client = Any
 AsyncClient = Any
+
+
+class _AsyncSentinelPool(SentinelConnectionPool):
+    """Closes the idle connections to the Sentinels with those to the master."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.connection_pool.disconnect(inuse_connections=False)
 
 
 def _options() -> dict[str, Any]:
@@ -79,9 +90,9 @@ def connect(settings: Settings) -> Client:
     retry = Retry(_BACKOFF, 1)
     if url.startswith("sentinel://"):
         nodes, name, login = _sentinel(url)
-        return Sentinel(nodes, **_options()).master_for(  # type: ignore[no-untyped-call]
-            name, retry=retry, **login, **_options()
-        )
+        # A Sentinel that is away is not tried twice: the next one in the list is asked.
+        sentinel = Sentinel(nodes, sentinel_kwargs={"retry": Retry(_BACKOFF, 0), **_options()})  # type: ignore[no-untyped-call]
+        return sentinel.master_for(name, retry=retry, **login, **_options())  # type: ignore[no-untyped-call]
     if is_cluster(url):
         return redis.RedisCluster.from_url(url, **_options())
     return redis.Redis.from_url(url, retry=retry, **_options())
@@ -93,8 +104,9 @@ async def connect_async(settings: Settings) -> AsyncClient:
     retry = AsyncRetry(_BACKOFF, 1)
     if url.startswith("sentinel://"):
         nodes, name, login = _sentinel(url)
-        return AsyncSentinel(nodes, **_options()).master_for(  # type: ignore[no-untyped-call]
-            name, retry=retry, **login, **_options()
+        sentinel = AsyncSentinel(nodes, sentinel_kwargs={"retry": AsyncRetry(_BACKOFF, 0), **_options()})  # type: ignore[no-untyped-call]
+        return sentinel.master_for(  # type: ignore[no-untyped-call]
+            name, connection_pool_class=_AsyncSentinelPool, retry=retry, **login, **_options()
         )
     if is_cluster(url):
         return redis.asyncio.RedisCluster.from_url(url, **_options())
@@ -130,7 +142,7 @@ def reachable() -> Iterator[None]:
         yield
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
         raise StoreUnavailable(_LOGIN.format(error)) from error
-    except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError, exceptions.RedisClusterException, OSError) as error:
+    except (*_AWAY, OSError) as error:
         raise StoreUnavailable(f"Redis cannot be reached: {error}; is it running, and is REPLYMILL_REDIS_URL right?") from error
     except exceptions.ResponseError as error:
         if _NOT_ALLOWED.search(str(error)):

@@ -344,7 +344,7 @@ def test_a_server_that_cannot_save_is_unavailable(start: Start, version: str) ->
 
 @pytest.mark.parametrize("version", ["6.2", "7"])
 def test_a_replica_is_unavailable(start: Start, version: str) -> None:
-    master = start(version=version)
+    master = start("repl-diskless-sync-delay 0", version=version)
     replica = start(f"replicaof 127.0.0.1 {master.port}", version=version)
     with redis.Redis(port=replica.port) as client:
         wait_for(lambda: client.info("replication")["master_link_status"] == "up")

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import click
 from celery import Celery
 from celery.platforms import SecurityWarning
-from celery.signals import setup_logging
+from celery.signals import beat_embedded_init, setup_logging
 
 from engine.errors import StartError
 from engine.keys import CELERY_PREFIX, FIGURES_TASK, IDLE_QUEUE, JOBS_QUEUE, RETENTION_TASK
 from engine.settings import Settings
 from engine.store import CONNECT_TIMEOUT, SOCKET_TIMEOUT
+from workers import leash
 from workers.answering import AnsweringStep
 from workers.delivering import DeliveringStep
 from workers.home import complete
@@ -93,6 +94,12 @@ def _broker(url: str) -> dict[str, Any]:
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _own_logging(**_: Any) -> None:
     """Connected so that Celery leaves the logging that `workers.logs` set up alone."""
+
+
+@beat_embedded_init.connect  # type: ignore[untyped-decorator]
+def _die_with_the_worker(**_: Any) -> None:
+    """The beat is a process of its own, which would outlive a worker killed with -9."""
+    leash.tie(os.getppid())
 
 
 app = make_app(complete(Settings.load()))
