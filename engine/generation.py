@@ -1,5 +1,6 @@
 """One reply while it is made: tokens come in from CTranslate2's threads, text goes out. Knows nothing of CTranslate2."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,6 +44,8 @@ class Completion:
     tokens: int
     finish: Finish
     prompt_tokens: int
+    #: When its first token came, by `time.monotonic`; None where the engine told nothing token by token.
+    first_token_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ class Growing:
         self._request = request
         self._rules = rules
         self._tokens: list[str] = []
+        self._first_token_at: float | None = None
         #: Set last, when all else stands.
         self.finish: Finish | None = None
         #: Set by `cancel` from any thread; the next token ends the reply.
@@ -68,6 +72,8 @@ class Growing:
 
     def take(self, token: str, *, is_last: bool) -> bool:
         """Adds a token; True when the reply is complete."""
+        if self._first_token_at is None:
+            self._first_token_at = time.monotonic()
         ended = token in self._rules.end_tokens
         if not ended:
             self._tokens.append(token)
@@ -100,6 +106,7 @@ class Growing:
             tokens=len(self._tokens),
             finish=self.finish or Finish.CANCELLED,
             prompt_tokens=len(self._request.tokens),
+            first_token_at=self._first_token_at,
         )
 
     def _hits_stop(self) -> bool:

@@ -149,8 +149,8 @@ class Lanes:
         return Call("commit", self.shards[lane.shard], arguments, tuple(blobs.collected), lambda raw: Settled(text_of(raw)))
 
     def release(self, shard: Shard, direction: Direction, releases: Sequence[Release]) -> Call[int]:
-        """Give leased lanes back, at once or not before a time; says how many were still ours."""
-        lanes = [(r.lane.ref, r.lane.token, r.not_before, r.failed, r.keep_intent) for r in releases]
+        """Give leased lanes back, at once or after a delay; says how many were still ours."""
+        lanes = [(r.lane.ref, r.lane.token, r.delay, r.failed, r.keep_intent) for r in releases]
         return Call("release", shard, self._bounds(direction) | {"lanes": lanes}, (), int)
 
     def intend(self, lane: Lane, delivery_id: str) -> Call[tuple[bool, str]]:

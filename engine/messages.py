@@ -5,7 +5,7 @@ Bodies are JSON arrays with a leading schema number: compact (a waiting message 
 """
 
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import msgspec
 
@@ -43,12 +43,16 @@ class Wire(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def decode(cls, raw: bytes) -> Self:
         """The value from bytes made by `encode`.
 
-        :raises DecodeError: for any bytes that `encode` cannot have made.
+        :raises DecodeError: for any bytes that `encode` cannot have made, or of a schema from another version.
         """
         try:
-            return msgspec.json.decode(raw, type=cls)
+            value = msgspec.json.decode(raw, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(cls.__name__, raw, error) from error
+        schema = getattr(value, "schema", SCHEMA)
+        if schema != SCHEMA:
+            raise DecodeError(cls.__name__, raw, ValueError(f"schema {schema}, this version reads {SCHEMA}"))
+        return value
 
 
 class Address(Wire, frozen=True, array_like=True, kw_only=True):
@@ -73,7 +77,7 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
     sender: str
     text: str
     #: Every logical id of the message (a platform may deliver one post as several events); the first names it to its sender.
-    dedupe_ids: tuple[str, ...]
+    dedupe_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     #: Set by the lane, not part of the body: see `Entry`.
     id: str = ""
     received_at: int = 0
@@ -88,11 +92,9 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
     def from_entry(cls, entry: Entry) -> Self:
         """The message kept in a lane.
 
-        :raises DecodeError: for a body that is not one, or of a schema from a newer version.
+        :raises DecodeError: for a body that is not one.
         """
         message = cls.decode(entry.body)
-        if message.schema != SCHEMA:
-            raise DecodeError(cls.__name__, entry.body, ValueError(f"schema {message.schema}, this version reads {SCHEMA}"))
         return msgspec.structs.replace(
             message, id=entry.id, received_at=entry.received_at, deadline=entry.deadline, revision=entry.revision
         )

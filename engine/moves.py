@@ -119,8 +119,8 @@ class Release:
     """How a leased lane is given back."""
 
     lane: Lane
-    #: Redis's time before which it must not be claimed, ms; 0 is now.
-    not_before: int = 0
+    #: How long it must not be claimed, ms; 0 is no time at all.
+    delay: int = 0
     #: Counts as an attempt.
     failed: bool = False
     #: The intended delivery may have been sent: keep it for the next attempt to know.

@@ -12,24 +12,28 @@ from functools import cached_property
 
 from engine.cache import CacheKey, ReplyCache
 from engine.convert import ensure
+from engine.errors import ModelError
 from engine.generation import Completion, Request
 from engine.messages import Address, Conversation, InboundMessage, Reply, Source
 from engine.model import Model, Pending
 from engine.prompt import Prompt
 from engine.settings import Settings
 from engine.store import Client
-from engine.trace import now_ms
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """One turn: every message that waited in a lane, and what was said before."""
 
+    #: Names the turn in its worker: a message that is claimed again is another turn.
+    key: str
     conversation: Conversation
     #: Oldest first; at least one.
     messages: tuple[InboundMessage, ...]
-    #: Unix time in milliseconds.
-    claimed_at: int
+    #: From the acceptance of the first message to the claim, ms by Redis's clock.
+    waited_ms: int
+    #: By `time.monotonic`.
+    claimed_at: float
     #: Whether the platform shows the reply while it is generated.
     streamed: bool
 
@@ -38,8 +42,8 @@ class Question:
         return self.conversation.address
 
     @property
-    def key(self) -> str:
-        """The id of the first message."""
+    def message(self) -> str:
+        """The id of the first message, for logs."""
         return self.messages[0].id
 
     @cached_property
@@ -54,14 +58,13 @@ class Question:
 
     def reply(self, text: str, source: Source, **facts: int | float | str | bool) -> Reply:
         """A reply to all its messages; `facts` are added to the trace."""
-        waited = {"waited_ms": self.claimed_at - self.messages[0].received_at}
         return Reply(
             in_reply_to=tuple(message.id for message in self.messages),
             address=self.address,
             text=text,
             source=source,
             reference=self.messages[0].dedupe_ids[0],
-            trace={**waited, **facts},
+            trace={"waited_ms": self.waited_ms, **facts},
         )
 
 
@@ -92,30 +95,33 @@ class Generating:
         self, batch: Sequence[Prepared], pending: Pending, reply: Callable[[Prepared, Completion, "Generating"], Reply]
     ) -> None:
         self.batch = batch
-        #: Unix time in milliseconds, with fractions.
-        self.started_at = time.time() * 1000
+        #: By `time.monotonic`.
+        self.started_at = time.monotonic()
+        #: Made so far, in replies that are done.
+        self.tokens = 0
         self._pending = pending
         self._reply = reply
         self._left = {prepared.key for prepared in batch}
 
     @property
-    def left(self) -> list[str]:
-        """Keys of the turns without a reply yet."""
-        return [prepared.key for prepared in self.batch if prepared.key in self._left]
+    def left(self) -> list[Prepared]:
+        """The turns without a reply yet."""
+        return [prepared for prepared in self.batch if prepared.key in self._left]
 
     @property
     def seconds(self) -> float:
         """How long it has been running."""
-        return time.time() - self.started_at / 1000
+        return time.monotonic() - self.started_at
 
-    def ready(self) -> list[Reply]:
-        """Replies finished since the last call, the short ones first.
+    def ready(self) -> list[tuple[str, Reply]]:
+        """Replies finished since the last call, each with the key of its turn, the short ones first.
 
         :raises ModelError: if the engine failed; there will be no reply to what is `left`.
         """
         finished = [(self.batch[position], completion) for position, completion in self._pending.ready()]
+        self.tokens += sum(completion.tokens for _, completion in finished)
         self._left -= {prepared.key for prepared, _ in finished}
-        return [self._reply(prepared, completion, self) for prepared, completion in finished]
+        return [(prepared.key, self._reply(prepared, completion, self)) for prepared, completion in finished]
 
 
 class Responder:
@@ -138,7 +144,7 @@ class Responder:
         """For each turn its reply, or what the model is to be given."""
         recalled = self._recall(batch)
         return [
-            question.reply(text, Source.CACHE, prepared_ms=now_ms() - question.claimed_at)
+            question.reply(text, Source.CACHE, prepared_ms=_ms(time.monotonic() - question.claimed_at))
             if text is not None
             else Prepared(question=question, prompt=self.model.prompter.build(question.text, question.conversation.turns))
             for question, text in zip(batch, recalled, strict=True)
@@ -147,9 +153,15 @@ class Responder:
     def generate(
         self, batch: Sequence[Prepared], *, on_text: Callable[[str, str], None], on_finish: Callable[[], None]
     ) -> Generating:
-        """Start a batch; `on_text` gets key and text so far of streamed replies, both are called in the engine's threads."""
+        """Start a batch; `on_text` gets key and text so far of streamed replies, both are called in the engine's threads.
+
+        :raises ModelError: if the engine does not take it.
+        """
         requests = [Request(tokens=prepared.prompt.tokens, stream=prepared.question.streamed) for prepared in batch]
-        pending = self.model.submit(requests, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
+        try:
+            pending = self.model.submit(requests, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"the model did not take a batch of {len(batch)}: {error}") from error
         return Generating(batch, pending, self._reply)
 
     def remember(self, question: Question, reply: Reply) -> None:
@@ -166,11 +178,13 @@ class Responder:
 
     def _reply(self, prepared: Prepared, completion: Completion, generating: Generating) -> Reply:
         text = completion.text.strip()
+        first = completion.first_token_at
         return prepared.question.reply(
             text or self.settings.apology,
             Source.MODEL if text else Source.FALLBACK,
-            prepared_ms=round(generating.started_at - prepared.question.claimed_at, 1),
-            generated_ms=round(time.time() * 1000 - generating.started_at, 1),
+            prepared_ms=_ms(generating.started_at - prepared.question.claimed_at),
+            **({} if first is None else {"first_token_ms": _ms(first - generating.started_at)}),
+            generated_ms=_ms(generating.seconds),
             tokens=completion.tokens,
             prompt_tokens=completion.prompt_tokens,
             batch=len(generating.batch),
@@ -178,6 +192,10 @@ class Responder:
             truncated=prepared.prompt.truncated,
             dropped_turns=prepared.prompt.dropped,
         )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
 
 
 def _identity(model: Model) -> str:

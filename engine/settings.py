@@ -83,7 +83,7 @@ def _one_of(*accepted: str) -> Callable[[str], str]:
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        if not re.fullmatch(r"-?\d{1,18}", value) or not least <= int(value) <= most:
+        if not re.fullmatch(r"-?[0-9]{1,18}", value) or not least <= int(value) <= most:
             raise ValueError(f"a whole number from {least} to {most}")
         return int(value)
 
@@ -92,7 +92,7 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 
 def _number(least: float, most: float) -> Callable[[str], float]:
     def parse(value: str) -> float:
-        if not re.fullmatch(r"-?\d{1,12}(\.\d{1,9})?", value) or not least <= float(value) <= most:
+        if not re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,9})?", value) or not least <= float(value) <= most:
             raise ValueError(f"a number from {least:g} to {most:g}")
         return float(value)
 
@@ -243,6 +243,8 @@ class Settings:
 
 def _written(field_name: str, value: Any) -> str:
     """As the setting stands in its variable."""
+    if isinstance(value, float):
+        return f"{value:.9f}"
     return ("|" if field_name == "stop" else " ").join(value) if isinstance(value, tuple) else str(value)
 
 
@@ -251,7 +253,7 @@ _FIELDS = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings) if f
 
 def _read(name: str, value: str) -> dict[str, Any]:
     if name not in _FIELDS:
-        near = difflib.get_close_matches(name, _FIELDS, n=1)
+        near = difflib.get_close_matches(name, [*_FIELDS, *_webhook_names(name)], n=1)
         hint = f"did you mean {near[0]}?" if near else "see the configuration table in README.md"
         raise SettingsError(f"unknown variable {name}: {hint}")
     setting = _FIELDS[name]
@@ -262,6 +264,13 @@ def _read(name: str, value: str) -> dict[str, Any]:
     except ValueError as error:
         shown = "(hidden)" if setting.metadata["secret"] else repr(value)
         raise SettingsError(f"{name} is {shown}, but must be {error}") from error
+
+
+def _webhook_names(misspelt: str) -> list[str]:
+    """What a variable of a webhook may have been meant to be: each of its first words is taken for the endpoint's name."""
+    words = misspelt.removeprefix(f"{PREFIX}WEBHOOK_").split("_")
+    stems = ["_".join(words[:end]) for end in range(1, len(words))] if misspelt.startswith(f"{PREFIX}WEBHOOK_") else []
+    return [f"{PREFIX}WEBHOOK_{stem}_{part}" for stem in stems for part in WEBHOOK_PARTS]
 
 
 def _endpoint(name: str, parts: Mapping[str, str]) -> WebhookEndpoint:
@@ -275,9 +284,9 @@ def _endpoint(name: str, parts: Mapping[str, str]) -> WebhookEndpoint:
     try:
         private = _flag(parts.get("CALLBACK_PRIVATE", "false"))
     except ValueError as error:
-        raise SettingsError(f"{variable}_CALLBACK_PRIVATE must be {error}") from error
+        raise SettingsError(f"{variable}_CALLBACK_PRIVATE is {parts['CALLBACK_PRIVATE']!r}, but must be {error}") from error
     url = parts.get("CALLBACK_URL", "")
-    if url and not re.match(r"https?://[^/@\s]+(/\S*)?$" if private else r"https://[^/@\s]+(/\S*)?$", url):
+    if url and not re.fullmatch(rf"http{'s?' if private else 's'}://[^/@\s]+(/\S*)?", url):
         raise SettingsError(
             f"{variable}_CALLBACK_URL is {url!r}, but must be an https:// URL without a user name "
             f"(set {variable}_CALLBACK_PRIVATE=true for http or a private address)"
@@ -302,6 +311,12 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             f"{PREFIX}MAX_TOKENS is {settings.max_tokens}, far more than {PREFIX}PROMPT_TOKENS allows a model to hold"
         )
+    for name, deadline in (("CHAT", settings.deadline_chat), ("WEBHOOK", settings.deadline_webhook)):
+        if settings.dedupe_ttl < deadline:
+            raise SettingsError(
+                f"{PREFIX}DEDUPE_TTL is {settings.dedupe_ttl:g} s, but must be at least {PREFIX}DEADLINE_{name} ({deadline:g} s): "
+                "the repeat of a message that still waits would be taken for another one"
+            )
 
 
 def library_variable(name: str) -> str:

@@ -152,6 +152,8 @@ def _pip_download(source: Source, folder: Path, progress: Progress) -> Path:
 def _refuse_download(source: Source, said: str) -> None:
     faults = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")] or said.splitlines()[-1:]
     fault = faults[0] if faults else "pip said nothing"
+    if full := re.search(r"OSError: (?:\[Errno \d+\] )?(.+)", said):
+        raise OSError(full[1])
     if re.search(r"connection broken|Could not fetch URL|ConnectionError|ReadTimeout|Max retries", said):
         raise DownloadFailed(
             f"{source} could not be downloaded: the package index was not reached; check the network or pip's settings"

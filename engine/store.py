@@ -1,6 +1,7 @@
 """Connections to the Redis that holds the lanes: one server, Sentinel or Cluster, synchronous and asynchronous."""
 
 import re
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,7 @@ CONNECT_TIMEOUT = 3.0
 #: One more try on a fresh connection, after 50 ms: a pooled one may have died while idle. All scripts bear repetition.
 _BACKOFF = ConstantBackoff(0.05)
 
-#: Replies of a server that is up but cannot take writes now. redis-py has classes, without the code in their text, for some of them.
+#: Replies of a server that is up but cannot take writes now. For some redis-py has classes, without the code in their text.
 #: Redis 6.2 wraps the reply to a command inside a script: `Error running script (...): ... -OOM command not allowed`.
 _REFUSED = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.TryAgainError)
 _REFUSALS = re.compile(r"(?:^|: -)(MISCONF|OOM|READONLY|NOREPLICAS|BUSY)\b")
@@ -105,10 +106,8 @@ async def connect_async(settings: Settings) -> AsyncClient:
     if url.startswith("sentinel://"):
         nodes, name, login = _sentinel(url)
         sentinel = AsyncSentinel(nodes, sentinel_kwargs={"retry": AsyncRetry(_BACKOFF, 0), **_options()})  # type: ignore[no-untyped-call]
-        return sentinel.master_for(  # type: ignore[no-untyped-call]
-            name, connection_pool_class=_AsyncSentinelPool, retry=retry, **login, **_options()
-        )
-    if is_cluster(url):
+        return sentinel.master_for(name, connection_pool_class=_AsyncSentinelPool, retry=retry, **login, **_options())
+    if await asyncio.to_thread(is_cluster, url):
         return redis.asyncio.RedisCluster.from_url(url, **_options())
     return redis.asyncio.Redis.from_url(url, retry=retry, **_options())
 

@@ -9,7 +9,7 @@ import time
 
 import msgspec
 
-from engine.messages import Fact, Reply
+from engine.messages import Reply
 
 
 def now_ms() -> int:
@@ -17,8 +17,23 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def answered_record(reply: Reply, *, state: str, received_at: int) -> dict[str, str]:
-    """Fields of the record of an answered message; `evidence` and `trace` are JSON."""
+class Clock:
+    """Redis's time as this process reckons it, learned from the replies of scripts; until then this machine's own."""
+
+    def __init__(self) -> None:
+        self._ahead = 0
+
+    def learn(self, now: int) -> None:
+        """Redis has just said what time it is, Unix time in milliseconds."""
+        self._ahead = now - now_ms()
+
+    def now(self) -> int:
+        """Unix time in milliseconds."""
+        return now_ms() + self._ahead
+
+
+def answered_record(reply: Reply, *, state: str, received_at: int, at: int) -> dict[str, str]:
+    """Fields of the record of a message answered `at` a time; `evidence` and `trace` are JSON."""
     return {
         "state": state,
         "text": reply.text,
@@ -27,10 +42,5 @@ def answered_record(reply: Reply, *, state: str, received_at: int) -> dict[str, 
         "evidence": msgspec.json.encode(reply.evidence).decode(),
         "trace": msgspec.json.encode(reply.trace).decode(),
         "received_at": str(received_at),
-        "answered_at": str(now_ms()),
+        "answered_at": str(at),
     }
-
-
-def with_facts(reply: Reply, **facts: Fact) -> Reply:
-    """The reply with further facts in its trace."""
-    return msgspec.structs.replace(reply, trace={**reply.trace, **facts})

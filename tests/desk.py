@@ -77,11 +77,9 @@ class Desk:
         return self.lanes.commit(lane, Outcome(deliveries=posts, **outcome)).run(self.client)
 
     def release(self, *lanes: Lane, direction: Direction = Direction.IN, **how: Any) -> int:
-        """Give lanes back; `after` seconds from the last claim."""
-        after = how.pop("after", 0.0)
-        seconds, micros = self.client.time()
-        now = seconds * 1000 + micros // 1000
-        releases = [Release(lane=lane, not_before=now + round(after * 1000) if after else 0, **how) for lane in lanes]
+        """Give lanes back, to be claimed `after` so many seconds."""
+        delay = round(how.pop("after", 0.0) * 1000)
+        releases = [Release(lane=lane, delay=delay, **how) for lane in lanes]
         return self.lanes.release(self.lanes.shards[lanes[0].shard], direction, releases).run(self.client)
 
     def renew(self, *lanes: Lane, direction: Direction = Direction.IN) -> frozenset[str]:

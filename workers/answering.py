@@ -4,6 +4,7 @@ One thread does everything but generation, which runs in threads of the engine. 
 or a deferred lane is due.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,11 +19,11 @@ from engine.messages import Reply
 from engine.responder import Generating, Prepared, Question, Responder
 from engine.settings import Settings
 from engine.store import Client, adopt, connect
-from engine.trace import now_ms
-from workers.batching import Limits, choose, room
+from workers.batching import Limits, Round, choose, room
 from workers.events import BatchEvents
 from workers.figures import Figures
 from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
+from workers.telling import Telling
 from workers.turns import Turns
 from workers.waiting import Doorbell
 
@@ -30,10 +31,14 @@ log = structlog.get_logger()
 
 #: Longest sleep without a bell, seconds; also what a lost bell costs.
 LONGEST_WAIT = 1.0
-#: A streamed reply is announced at most this often, seconds.
-STREAM_EVERY = 0.1
+#: Between looks at what is still running while the worker drains, seconds.
+DRAIN_EVERY = 0.1
 #: A batch that generates for longer than this has hung the engine, seconds.
 LONGEST_BATCH = 600.0
+#: Memory goes back to the system after this long without a turn, seconds.
+REST_AFTER = 5.0
+#: So many turns that fail in a row, each by itself and none answered between, say that the engine is broken and not what is asked.
+MOST_FAILURES = 10
 
 
 class Answering:
@@ -46,6 +51,7 @@ class Answering:
         self.turns = Turns(settings, client, on_committed=self._committed)
         self.limits = Limits(settings.batch_items, settings.batch_tokens)
         self.wake = threading.Event()
+        self.telling = Telling(client, self.turns, self.wake)
         self.bell = Doorbell(settings, Direction.IN, self.wake)
         self.figures = Figures(name, "answer", settings)
         self.events = events
@@ -54,14 +60,16 @@ class Answering:
         self._fresh: list[Question] = []
         #: Ready for the model.
         self._waiting: list[Prepared] = []
+        #: The same, of batches that the model failed on: each is tried by itself.
+        self._isolated: list[Prepared] = []
         self._running: list[Generating] = []
-        self._suspects = False
+        self._round = Round(self.turns.lanes.shards)
         self._next_due = 0
         self._next_tend = 0.0
         self._next_renewal = 0.0
-        #: Texts so far that nobody has been told yet, by key, and when to tell them.
-        self._heard: dict[str, str] = {}
-        self._next_telling = 0.0
+        self._next_rest = time.monotonic() + REST_AFTER
+        #: Turns that failed since the model last answered one.
+        self._failures = 0
 
     def step(self) -> None:
         """One round; blocks for no longer than Redis takes to answer."""
@@ -71,34 +79,40 @@ class Answering:
         self.prepare()
         self.start()
         self.finish()
-        self.tell()
+        self.telling.tell()
         self.turns.save()
+        self.rest()
 
     def run(self, thread: LoopThread) -> None:
         """Step until told to stop, then finish or give back what is held."""
         away = Away("answer")
         self.bell.start()
-        while not thread.stopping.is_set():
-            self._guarded(self.step, away)
-            self._sleep()
-            thread.beat()
+        try:
+            while not thread.stopping.is_set():
+                self._guarded(self.step, away)
+                self._sleep()
+                thread.beat()
+        except ModelError:
+            # The process is about to end: its lanes are free at once, not when their leases run out.
+            self.turns.give_all_back()
+            self._guarded(self.turns.save, away)
+            raise
         self.bell.stop()
         self.drain(thread, away)
 
     def claim(self) -> None:
-        """Lease turns for the room there is."""
-        self._next_due, self._suspects, suspects = 0, False, self._suspects
-        for shard in self.turns.lanes.shards:
-            space = room(len(self.turns), self.responder.model.replicas, self.limits)
-            self.bell.wanted(not self.draining and space > 0)
-            if self.draining or space <= 0 or (suspects and len(self.turns)):
-                self._suspects |= suspects
+        """Lease turns for the room there is, from every shard in turn."""
+        self._next_due = 0
+        for shard in self._round.shards():
+            space = self._room()
+            self.bell.wanted(space > 0)
+            if space <= 0:
                 return
             call = self.turns.lanes.claim(shard, Direction.IN, items=space, tokens=self.limits.tokens, empty=not len(self.turns))
             claim = call.run(self.client)
-            self._suspects |= claim.suspects
+            self._round.note(shard, suspects=claim.suspects)
             self._next_due = min(filter(None, (self._next_due, claim.next_due)), default=0)
-            self._fresh += self.turns.hold(claim.lanes)
+            self._fresh += self.turns.hold(claim)
             if claim.lanes:
                 self.wake.set()
 
@@ -106,33 +120,32 @@ class Answering:
         """Settle at once what needs no model, and make the rest ready for it."""
         if not self._fresh:
             return
-        try:
-            results = self.responder.respond(self._fresh)
-        except StoreUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - the boundary around one batch: each turn is tried again, the last time alone
-            self._fail([question.key for question in self._fresh], error)
-            self._fresh = []
-            return
-        fresh, self._fresh = self._fresh, []
-        for result in results:
+        decided = self._decide([question for question in self._fresh if question.key in self.turns])
+        self._fresh = []
+        for question, result in decided:
             if isinstance(result, Reply):
-                self.turns.answer(result)
+                self.turns.answer(question.key, result)
             else:
                 self._waiting.append(result)
         self.turns.save()
-        for question in fresh:
+        for question, _ in decided:
             if question.streamed and question.key in self.turns:
                 announce(self.client, question.address, "typing", "")
 
     def start(self) -> None:
         """Give idle replicas a batch."""
-        batch = choose(self._waiting, self.responder.model.idle(), self.limits)
+        idle = self.responder.model.idle()
+        batch = self._isolated[:1] if idle and self._isolated else choose(self._waiting, idle, self.limits)
         if not batch:
             return
         chosen = {prepared.key for prepared in batch}
         self._waiting = [prepared for prepared in self._waiting if prepared.key not in chosen]
-        generating = self.responder.generate(batch, on_text=self._hear, on_finish=self.wake.set)
+        self._isolated = [prepared for prepared in self._isolated if prepared.key not in chosen]
+        try:
+            generating = self.responder.generate(batch, on_text=self.telling.hear, on_finish=self.wake.set)
+        except ModelError as error:
+            self._isolate(batch, error)
+            return
         self._running.append(generating)
         self.events.started(generating)
 
@@ -142,17 +155,15 @@ class Answering:
             try:
                 replies = generating.ready()
             except ModelError as error:
-                self._running.remove(generating)
-                self.events.finished(generating, error)
-                self._fail(generating.left, error)
+                self._ended(generating, error)
+                self._isolate(generating.left, error)
                 continue
-            self.figures.generated(replies)
-            for reply in replies:
-                self.turns.answer(reply)
+            for key, reply in replies:
+                self._failures = 0
+                self.turns.answer(key, reply)
+            self.figures.generated([reply for _, reply in replies])
             if not generating.left:
-                self._running.remove(generating)
-                self.events.finished(generating, None)
-                self.wake.set()
+                self._ended(generating, None)
             elif generating.seconds > LONGEST_BATCH:
                 raise ModelError(f"a batch has been generating for more than {LONGEST_BATCH:g} s: the engine hangs")
 
@@ -160,34 +171,34 @@ class Answering:
         """Extend our leases every third of one; every second, take back what ran out and settle what is overdue."""
         now = time.monotonic()
         if now >= self._next_renewal:
-            self._next_renewal = now + self.settings.lease / 3
             self._drop(self.turns.renew())
+            self._next_renewal = now + self.settings.lease / 3
         if now >= self._next_tend:
             self._next_tend = now + min(self.settings.lease / 3, LONGEST_WAIT)
             self.figures.write(self.client, waiting=len(self._waiting), running=len(self.turns) - len(self._waiting))
             self.turns.sweep()
 
-    def tell(self) -> None:
-        """Publish the text so far of replies to platforms that stream."""
-        if not self._heard or time.monotonic() < self._next_telling:
-            return
-        self._next_telling = time.monotonic() + STREAM_EVERY
-        for key in list(self._heard):
-            text = self._heard.pop(key)
-            if question := self.turns.question(key):
-                announce(self.client, question.address, "text", text)
+    def rest(self) -> None:
+        """Give memory back to the system once nothing has been asked for a while."""
+        if len(self.turns):
+            self._next_rest = time.monotonic() + REST_AFTER
+        elif time.monotonic() > self._next_rest:
+            self._next_rest = math.inf
+            self.responder.model.rest()
 
     def drain(self, thread: LoopThread, away: Away) -> None:
         """Finish what the model is at, within `drain_timeout`; give everything else back."""
         ends = time.monotonic() + self.settings.drain_timeout
-        idle = [question.key for question in self._fresh] + [prepared.key for prepared in self._waiting]
-        self._guarded(lambda: self.turns.give_back(idle), away)
-        while (self._running or not self.turns.saved) and time.monotonic() < ends:
+        idle = [*self._fresh, *self._waiting, *self._isolated]
+        self.turns.give_back([turn.key for turn in idle])
+        self._fresh, self._waiting, self._isolated = [], [], []
+        while (self._running or not self.turns.saved) and time.monotonic() < ends and not thread.hurried.is_set():
             self._guarded(self._finish_and_save, away)
-            self.wake.wait(STREAM_EVERY)
+            self.wake.wait(DRAIN_EVERY)
             self.wake.clear()
             thread.beat()
-        self._guarded(self.turns.give_all_back, away)
+        self.turns.give_all_back()
+        self._guarded(self.turns.save, away)
         self.figures.leave(self.client)
 
     def describe(self) -> dict[str, Any]:
@@ -200,7 +211,27 @@ class Answering:
             "draining": self.draining,
         }
 
+    def _room(self) -> int:
+        """How many turns may be claimed: none beside one on its last attempt, nor while such a one waits for an empty worker."""
+        held = len(self.turns)
+        if self.draining or self.turns.last_chance or (held and self._round.suspects):
+            return 0
+        return room(held, self.responder.model.replicas, self.limits)
+
+    def _decide(self, batch: list[Question]) -> list[tuple[Question, Reply | Prepared]]:
+        """What becomes of each turn; one that raises has failed, and is left out."""
+        try:
+            return list(zip(batch, self.responder.respond(batch), strict=True))
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary around one turn: it is tried again, the last time alone
+            if len(batch) == 1:
+                self._fail(batch[0], error)
+                return []
+        return [decided for question in batch for decided in self._decide([question])]
+
     def _finish_and_save(self) -> None:
+        self.turns.save()
         self.tend()
         self.finish()
         self.turns.save()
@@ -218,32 +249,44 @@ class Answering:
     def _sleep(self) -> None:
         wait = LONGEST_WAIT
         if self._next_due:
-            wait = min(wait, max(0.001, (self._next_due - now_ms()) / 1000))
-        self.wake.wait(min(wait, STREAM_EVERY) if self._heard else wait)
+            wait = min(wait, max(0.001, (self._next_due - self.turns.clock.now()) / 1000))
+        self.wake.wait(min(wait, self.telling.patience))
         self.wake.clear()
 
     def _committed(self, question: Question, reply: Reply) -> None:
         self.figures.done(len(reply.in_reply_to))
         self.responder.remember(question, reply)
 
-    def _fail(self, keys: list[str], error: BaseException) -> None:
-        log.error("a batch failed; its turns are tried again", action="answer.failed", messages=keys, exc_info=error)
-        self.figures.failed(len(keys))
-        self.turns.give_back(keys, failed=True)
+    def _ended(self, generating: Generating, error: ModelError | None) -> None:
+        self._running.remove(generating)
+        self.events.finished(generating, error)
+        self.wake.set()
+        if error is None:
+            seconds, size = round(generating.seconds, 3), len(generating.batch)
+            log.info("the model has answered a batch", action="answer.batch", size=size, tokens=generating.tokens, seconds=seconds)
+
+    def _isolate(self, left: list[Prepared], error: ModelError) -> None:
+        """One turn of a batch may have failed them all: each is tried by itself before an attempt is counted."""
+        if len(left) == 1:
+            self._fail(left[0].question, error)
+            return
+        log.warning("a batch failed; each of its turns is tried by itself", action="answer.isolated", turns=len(left), error=str(error))
+        self._isolated += left
+
+    def _fail(self, question: Question, error: BaseException) -> None:
+        log.error("a turn failed; it is tried again", action="answer.failed", message=question.message, exc_info=error)
+        self.figures.failed()
+        self.turns.give_back([question.key], failed=True)
+        self._failures += 1
+        if self._failures >= MOST_FAILURES:
+            raise ModelError(f"{self._failures} turns have failed in a row: the engine is broken") from error
 
     def _drop(self, lost: set[str]) -> None:
         """Turns whose lease is lost wait for no model any more; what it is at may still be the first to commit."""
-        idle = lost & {prepared.key for prepared in self._waiting}
+        idle = lost & {prepared.key for prepared in (*self._waiting, *self._isolated)}
         self._waiting = [prepared for prepared in self._waiting if prepared.key not in idle]
+        self._isolated = [prepared for prepared in self._isolated if prepared.key not in idle]
         self.turns.forget(idle)
-
-    def _hear(self, key: str, text: str) -> None:
-        """Called in a thread of the engine with the text so far."""
-        first = not self._heard
-        self._heard[key] = text
-        if first:
-            self.wake.set()
-
 
 class AnsweringStep(LoopStep):
     """Runs the answering loop in a Celery worker."""

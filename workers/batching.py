@@ -1,4 +1,4 @@
-"""How many turns a worker holds, and which of them the model gets next. Pure policy: the loop applies it.
+"""From where a worker takes turns, how many it holds, and which of them the model gets next. Pure policy: the loops apply it.
 
 Two budgets bound a batch, items and prompt tokens. What is due first goes first; which of the chosen run together on one replica is
 decided by their lengths, in `engine.grouping`.
@@ -7,6 +7,8 @@ decided by their lengths, in `engine.grouping`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+from engine.keys import Shard
 
 
 class Sized(Protocol):
@@ -47,3 +49,29 @@ def choose(waiting: Sequence[S], idle: int, limits: Limits) -> list[S]:
             break
         chosen.append(turn)
     return chosen
+
+
+class Round:
+    """The order in which a worker serves the shards: each is first in its turn, so that none starves while another is never empty."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = tuple(shards)
+        self._suspects: set[Shard] = set()
+
+    @property
+    def suspects(self) -> bool:
+        """Whether a lane on its last attempt waits somewhere for an empty worker."""
+        return bool(self._suspects)
+
+    def note(self, shard: Shard, *, suspects: bool) -> None:
+        """Whether a claim left such lanes behind."""
+        if suspects:
+            self._suspects.add(shard)
+        else:
+            self._suspects.discard(shard)
+
+    def shards(self) -> list[Shard]:
+        """All of them for the next round, those first where such a lane waits."""
+        order = sorted(self._shards, key=lambda shard: shard not in self._suspects)
+        self._shards = (*self._shards[1:], *self._shards[:1])
+        return order

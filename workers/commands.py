@@ -129,7 +129,7 @@ def ask(question: Annotated[str, typer.Argument(help="What a customer would ask.
 def status(as_json: AsJson = False) -> None:
     """Backlog, age of the oldest message, workers and rates."""
     found = console("status")
-    _print_json(found) if as_json else Console().print(shown.facts("Replymill", found))
+    _print_json(found) if as_json else Console().print(shown.backlog(found), shown.workers(found["workers"]))
 
 
 @app.command()

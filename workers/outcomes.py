@@ -7,7 +7,7 @@ from engine.keys import Direction
 from engine.messages import Delivery, Entry, InboundMessage, Owner, Reply, Role, Source, Turn
 from engine.moves import Lane, Outcome, Overdue
 from engine.settings import Settings
-from engine.trace import answered_record, now_ms
+from engine.trace import answered_record
 
 
 def delivery_id(message_id: str, part: int = 0) -> str:
@@ -15,17 +15,17 @@ def delivery_id(message_id: str, part: int = 0) -> str:
     return f"{message_id}-{part}"
 
 
-def answered(lane: Lane, reply: Reply, *, question: str, dead: str = "", state: str = "answered") -> Outcome:
-    """Commit a reply: both turns to history, the reply to the outbound lane, the record of the message."""
+def answered(lane: Lane, reply: Reply, *, question: str, at: int, dead: str = "", state: str = "answered") -> Outcome:
+    """Commit a reply made `at` a time: both turns to history, the reply to the outbound lane, the record of the message."""
     first = lane.entries[0]
     return Outcome(
         owner="bot",
         turns=(
             Turn(role=Role.USER, text=question, at=first.received_at),
-            Turn(role=Role.ASSISTANT, text=reply.text, at=now_ms()),
+            Turn(role=Role.ASSISTANT, text=reply.text, at=at),
         ),
         deliveries=(Delivery(id=delivery_id(first.id), reply=reply),),
-        record=answered_record(reply, state=state, received_at=first.received_at),
+        record=answered_record(reply, state=state, received_at=first.received_at, at=at),
         dead=dead,
     )
 
@@ -41,19 +41,21 @@ def unreadable(error: str) -> Outcome:
     return Outcome(owner="", record={"state": "dead", "reason": error}, dead=error)
 
 
-def overdue(found: Overdue, settings: Settings) -> tuple[Lane, Outcome]:
+def overdue(found: Overdue, settings: Settings, *, at: int) -> tuple[Lane, Outcome]:
     """The outcome of a lane whose head is past its deadline or out of attempts, and the lane cut to what it covers."""
     lane = found.lane
+    exhausted = f"{lane.attempts} attempts failed" if found.reason == "exhausted" else ""
     if lane.direction is Direction.OUT:
-        return lane, undelivered(lane, f"not delivered: {found.reason}")
+        return lane, undelivered(lane, f"not delivered: {exhausted or 'its deadline is over'}")
     messages, broken = read(lane.entries)
     if broken is not None:
         return only(lane, broken[0]), unreadable(str(broken[1]))
+    lane = only(lane, *lane.entries[: len(messages)])
     if lane.owner is not Owner.BOT:
         return lane, kept_for_person(lane, messages)
-    dead = f"{lane.attempts} attempts failed" if found.reason == "exhausted" else ""
     question = "\n".join(message.text for message in messages)
-    return lane, answered(lane, apology(messages, settings.apology), question=question, dead=dead, state="apologised")
+    reply = apology(messages, settings.apology)
+    return lane, answered(lane, reply, question=question, at=at, dead=exhausted, state="apologised")
 
 
 def undelivered(lane: Lane, reason: str) -> Outcome:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 #: How a person reads the stages of `engine.sources.Progress`.
@@ -52,6 +52,35 @@ def _flat(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def backlog(found: Mapping[str, Any]) -> Table:
+    """What waits, in both directions."""
+    table = Table(
+        "",
+        *(Column(name, justify="right") for name in ("messages", "deferred", "conversations", "leased", "oldest")),
+        title="Backlog",
+    )
+    for direction in ("inbound", "outbound"):
+        part = found[direction]
+        counts = (str(part[name]) for name in ("messages", "deferred", "lanes", "leased"))
+        table.add_row(direction, *counts, f"{part['age_ms'] / 1000:.1f} s" if part["lanes"] else "-")
+    return table
+
+
+def workers(found: Sequence[Mapping[str, str]]) -> Table:
+    """Who works, and how fast over the last minute."""
+    names = ("done", "failed", "per second", "tokens/s", "at work")
+    table = Table("worker", "loop", *(Column(name, justify="right") for name in names), title="Workers")
+    for worker in found:
+        rate, tokens = float(worker["rate"]), float(worker["tokens_rate"])
+        shown_tokens = f"{tokens:.0f}" if worker["loop"] == "answer" else "-"
+        table.add_row(
+            worker["name"], worker["loop"], worker["done"], worker["failed"], f"{rate:.2f}", shown_tokens, worker["running"]
+        )
+    if not found:
+        table.caption = "none is running: `replymill up` or `replymill answer` starts one"
+    return table
 
 
 def rows(title: str, found: Sequence[Mapping[str, Any]]) -> Table:

@@ -1,8 +1,10 @@
-"""The turns a worker holds: their leases, the outcomes Redis has not taken yet, and every way to let go of one."""
+"""The turns a worker holds: their leases, what Redis has not taken yet, and every way to let go of one."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -10,11 +12,11 @@ from connectors.platforms import STREAMING
 from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Conversation, Owner, Reply
-from engine.moves import Lane, Outcome, Release, Settled
+from engine.moves import Claim, Lane, Outcome, Release, Settled
 from engine.responder import Question
 from engine.settings import Settings
 from engine.store import Client
-from engine.trace import now_ms
+from engine.trace import Clock
 from workers.outcomes import answered, kept_for_person, only, overdue, read, unreadable
 
 log = structlog.get_logger()
@@ -28,17 +30,31 @@ class Held:
     question: Question
 
 
+@dataclass(frozen=True)
+class Unsaved:
+    """An outcome that Redis has not taken yet."""
+
+    lane: Lane
+    outcome: Outcome
+    #: Called once it is committed.
+    then: Callable[[], None]
+
+
 class Turns:
-    """Every method that moves a message raises `StoreUnavailable` while Redis is away, and may be called again."""
+    """Every turn is held, or its outcome or its release waits for `save`: nothing else is lost while Redis is away.
+
+    A turn is named by the token of its lease. What talks to Redis raises `StoreUnavailable` while it is away, and may be called again.
+    """
 
     def __init__(self, settings: Settings, client: Client, *, on_committed: Callable[[Question, Reply], None]) -> None:
         self.lanes = Lanes(settings)
+        self.clock = Clock()
         self._settings = settings
         self._client = client
         self._on_committed = on_committed
-        #: By the id of the first message each answers.
         self._held: dict[str, Held] = {}
-        self._unsaved: deque[tuple[Lane, Outcome, Question | None, Reply | None]] = deque()
+        self._unsaved: deque[Unsaved] = deque()
+        self._unfreed: list[Release] = []
 
     def __contains__(self, key: str) -> bool:
         return key in self._held
@@ -48,57 +64,64 @@ class Turns:
 
     @property
     def saved(self) -> bool:
-        """Whether Redis has taken every outcome."""
-        return not self._unsaved
+        """Whether Redis has taken every outcome and release."""
+        return not self._unsaved and not self._unfreed
+
+    @property
+    def last_chance(self) -> bool:
+        """Whether one of the turns is on its last attempt, which it gets alone."""
+        last = max(1, self._settings.attempts - 1)
+        return any(held.lane.attempts >= last for held in self._held.values())
 
     def question(self, key: str) -> Question | None:
         """What a key asks, if it is still held."""
         held = self._held.get(key)
         return held.question if held else None
 
-    def hold(self, claimed: Iterable[Lane]) -> list[Question]:
+    def hold(self, claim: Claim) -> list[Question]:
         """Take claimed lanes over; a lane that holds no question for the bot gets its outcome instead."""
-        return [question for lane in claimed if (question := self._hold(lane))]
+        self.clock.learn(claim.now)
+        return [question for lane in claim.lanes if (question := self._hold(lane, claim.now))]
 
-    def answer(self, reply: Reply) -> None:
+    def answer(self, key: str, reply: Reply) -> None:
         """The reply to a turn, if it is still held; committed by the next `save`."""
-        held = self._held.get(reply.in_reply_to[0])
+        held = self._held.pop(key, None)
         if held is not None:
-            outcome = answered(held.lane, reply, question=held.question.text)
-            self._unsaved.append((held.lane, outcome, held.question, reply))
-
-    def save(self) -> None:
-        """Commit outcomes; what Redis does not take stays for the next call."""
-        while self._unsaved:
-            lane, outcome, question, reply = self._unsaved[0]
-            settled = self.lanes.commit(lane, outcome).run(self._client)
-            self._unsaved.popleft()
-            self._held.pop(lane.entries[0].id, None)
-            log.info("an outcome", action=f"answer.{settled}", message=lane.entries[0].id, conversation=lane.ref)
-            if settled is not Settled.COMMITTED:
-                self._release([lane])
-            elif question is not None and reply is not None:
-                self._on_committed(question, reply)
+            outcome = answered(held.lane, reply, question=held.question.text, at=self.clock.now())
+            self._settle(held.lane, outcome, partial(self._on_committed, held.question, reply))
 
     def give_back(self, keys: Collection[str], *, failed: bool = False) -> None:
-        """Release turns; `failed` counts an attempt."""
-        lanes = [held.lane for key, held in self._held.items() if key in keys]
-        self._release(lanes, failed=failed)
-        for lane in lanes:
-            del self._held[lane.entries[0].id]
+        """Let go of turns without an outcome, `failed` counts an attempt; their lanes are free after the next `save`."""
+        self._unfreed += [Release(lane=self._held.pop(key).lane, failed=failed) for key in keys if key in self._held]
 
     def give_all_back(self) -> None:
-        """Release everything."""
+        """Let go of every turn."""
         self.give_back(list(self._held))
+
+    def save(self) -> None:
+        """Commit outcomes and free lanes; what Redis does not take stays for the next call."""
+        while self._unsaved:
+            first = self._unsaved[0]
+            settled = self.lanes.commit(first.lane, first.outcome).run(self._client)
+            self._unsaved.popleft()
+            log.info("an outcome", action=f"answer.{settled}", message=first.lane.entries[0].id, conversation=first.lane.ref)
+            if settled is Settled.COMMITTED:
+                first.then()
+        for shard in self.lanes.shards if self._unfreed else ():
+            mine = [release for release in self._unfreed if release.lane.shard == shard.number]
+            if mine:
+                self.lanes.release(shard, Direction.IN, mine).run(self._client)
+                self._unfreed = [release for release in self._unfreed if release.lane.shard != shard.number]
 
     def renew(self) -> set[str]:
         """Extend all leases; says the keys of those that are lost."""
         lost: set[str] = set()
         for shard in self.lanes.shards:
-            mine = [held.lane for held in self._held.values() if held.lane.shard == shard.number]
-            if mine:
-                refs = self.lanes.renew(shard, Direction.IN, mine).run(self._client)
-                lost |= {lane.entries[0].id for lane in mine if lane.ref in refs}
+            # A lane that came back to us while its earlier turn is with the model stands here twice: the later lease counts.
+            newest = {held.lane.ref: held.lane for held in self._held.values() if held.lane.shard == shard.number}
+            if newest:
+                refs = self.lanes.renew(shard, Direction.IN, list(newest.values())).run(self._client)
+                lost |= {newest[ref].token for ref in refs}
         return lost
 
     def forget(self, keys: Collection[str]) -> None:
@@ -110,32 +133,31 @@ class Turns:
         """Take back lanes whose lease ran out, whoever held it, and settle what is overdue."""
         for shard in self.lanes.shards:
             for found in self.lanes.sweep(shard, Direction.IN).run(self._client).overdue:
-                lane, outcome = overdue(found, self._settings)
+                lane, outcome = overdue(found, self._settings, at=self.clock.now())
                 settled = self.lanes.commit(lane, outcome).run(self._client)
                 log.warning("settled without an answer", action=f"answer.{found.reason}", conversation=lane.ref, result=settled)
 
-    def _hold(self, lane: Lane) -> Question | None:
+    def _hold(self, lane: Lane, now: int) -> Question | None:
         messages, broken = read(lane.entries)
         if broken is not None:
-            self._unsaved.append((only(lane, broken[0]), unreadable(str(broken[1])), None, None))
+            log.error("not a message; kept as a dead letter", action="answer.unreadable", message=broken[0].id, error=str(broken[1]))
+            self._settle(only(lane, broken[0]), unreadable(str(broken[1])))
             return None
         lane = only(lane, *lane.entries[: len(messages)])
         if lane.owner is not Owner.BOT:
-            self._unsaved.append((lane, kept_for_person(lane, messages), None, None))
+            self._settle(lane, kept_for_person(lane, messages))
             return None
         address = messages[0].address
         question = Question(
+            key=lane.token,
             conversation=Conversation(address=address, turns=lane.history, owner=lane.owner),
             messages=tuple(messages),
-            claimed_at=now_ms(),
+            waited_ms=now - messages[0].received_at,
+            claimed_at=time.monotonic(),
             streamed=address.platform in STREAMING,
         )
         self._held[question.key] = Held(lane, question)
         return question
 
-    def _release(self, lanes: Iterable[Lane], *, failed: bool = False) -> None:
-        lanes = list(lanes)
-        for shard in self.lanes.shards:
-            releases = [Release(lane=lane, failed=failed) for lane in lanes if lane.shard == shard.number]
-            if releases:
-                self.lanes.release(shard, Direction.IN, releases).run(self._client)
+    def _settle(self, lane: Lane, outcome: Outcome, then: Callable[[], None] = lambda: None) -> None:
+        self._unsaved.append(Unsaved(lane, outcome, then))

@@ -1,9 +1,9 @@
--- Gives leased lanes back. a: dir, attempts (limit), alone, lanes {{ref, token, not_before (0: now), failed, keep_intent}...}. A lane
+-- Gives leased lanes back. a: dir, attempts (limit), alone, lanes {{ref, token, delay in ms, failed, keep_intent}...}. A lane
 -- whose last attempt failed goes aside at once, where `sweep` finds it. Returns how many were still ours.
 
 local released = 0
 for _, item in ipairs(a.lanes) do
-  local ref, token, not_before, failed, keep_intent = item[1], item[2], item[3], item[4], item[5]
+  local ref, token, delay, failed, keep_intent = item[1], item[2], item[3], item[4], item[5]
   local state = lease(a.dir, ref)
   if call('HGET', state, 't') == token then
     unlease(a.dir, ref)
@@ -11,12 +11,12 @@ for _, item in ipairs(a.lanes) do
       call('HDEL', state, 'i', 'j')
     end
     if failed and not fail(a.dir, ref) then
-      not_before = 0
+      delay = 0
     end
-    if not_before > now then
+    if delay > 0 then
       call('HSET', state, 'd', 1)
     end
-    put(a.dir, ref, not_before)
+    put(a.dir, ref, now + delay)
     released = released + 1
   end
 end

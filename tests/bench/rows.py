@@ -1,6 +1,7 @@
 """The rows of `make bench`; each starts what it measures, for real, and stops it."""
 
 import asyncio
+import json
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from engine.convert import ensure
 from engine.settings import Settings
 from tests.bench.load import percentile, requests, send
 from tests.conftest import wait_for
-from tests.system import Receiver, System
+from tests.system import ROOT, Receiver, System
 from workers import embedded
 
 QUESTIONS = [
@@ -94,6 +95,44 @@ def cached_reply() -> Row:
     return Row(p50, "p50 under 25 ms", p50 < 25, {"p50_ms": p50, "p99_ms": percentile(times, 99), "messages": 200})
 
 
+def journey_ratio() -> Row:
+    """Rounds of the bare engine and of the whole journey take turns; a fresh worker each round, its start not counted."""
+    count, rounds, length = 128, 5, 48
+    texts = [f"{QUESTIONS[number % len(QUESTIONS)]} (case {number + 100})" for number in range(count)]
+    bare, whole = [], []
+    with running("web", "deliver", CACHE="false", MAX_TOKENS=str(length), DEADLINE_WEBHOOK="600") as system:
+        for turn in range(rounds):
+            bare.append(bare_rate(system, texts))
+            sent = [system.post(text, conversation=f"{turn}-{text}")[1].json()["id"] for text in texts]
+            system.start("answer")
+            # Asking the web process all the time would take the processor from the engine.
+            while len(system.receiver.posted) < count * (turn + 1):
+                time.sleep(0.5)
+                system.check_alive()
+            found = [system.wait_delivered(message_id) for message_id in sent]
+            system.stop("answer")
+            began = min(one["received_at"] + one["timings"]["waited_ms"] for one in found)
+            seconds = (max(one["timings"]["answered_at"] for one in found) - began) / 1000
+            whole.append(sum(one["timings"]["tokens"] for one in found) / seconds)
+    ratio = round(statistics.median(mine / theirs for mine, theirs in zip(whole, bare, strict=True)), 3)
+    detail = {
+        "journey_tokens_per_s": [round(rate) for rate in whole],
+        "bare_tokens_per_s": [round(rate) for rate in bare],
+        "messages": count,
+        "most_tokens_a_reply": length,
+    }
+    return Row(ratio, "at least 0.95", ratio >= 0.95, detail)
+
+
+def bare_rate(system: System, texts: list[str]) -> float:
+    """Tokens per second of CTranslate2 alone, in a process of its own, with the prompts and settings of the journey."""
+    command = [sys.executable, "-m", "tests.bench.bare"]
+    done = subprocess.run(
+        command, input=json.dumps(texts), capture_output=True, text=True, check=True, env=system.environ, cwd=ROOT
+    )
+    return float(json.loads(done.stdout.splitlines()[-1])["tokens_per_s"])
+
+
 def cold_start() -> Row:
     times = []
     with running("web") as system:
@@ -101,7 +140,7 @@ def cold_start() -> Row:
             message_id = system.post(f"Say {number}.", conversation=f"s{number}")[1].json()["id"]
             started = time.time()
             system.start("answer")
-            times.append(wait_answered(system, message_id)["answered_at"] / 1000 - started)
+            times.append(wait_answered(system, message_id)["timings"]["answered_at"] / 1000 - started)
             system.stop("answer")
     median = round(statistics.median(times), 2)
     return Row(median, "under 2 s", median < 2, {"seconds": [round(one, 2) for one in times]})
@@ -185,6 +224,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "accept-overhead": accept_overhead,
     "accept-rate": accept_rate,
     "cached-reply": cached_reply,
+    "journey-ratio": journey_ratio,
     "cold-start": cold_start,
     "worker-memory": worker_memory,
     "web-memory": web_memory,
