@@ -1,7 +1,7 @@
 """The reply cache, exact: the same question, normalised, gets the same reply without the model.
 
-Only turns without context are looked up or kept, keyed by tenant, model, prompt and knowledge version, so that no reply outlives what
-it was made from. A reply to a prompt that was cut is not kept: it may miss what was asked.
+Only turns without context are looked up or kept, keyed by tenant, model, prompt and knowledge version, so that no reply outlives
+what it was made from. A reply to a prompt that was cut is not kept: it may miss what was asked.
 """
 
 import unicodedata

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from engine.tokenizer import Tokenizer
@@ -45,7 +45,7 @@ class Completion:
     finish: Finish
     prompt_tokens: int
     #: When its first token came, by `time.monotonic`; None where the engine told nothing token by token.
-    first_token_at: float | None = None
+    first_token_at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

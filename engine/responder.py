@@ -92,14 +92,14 @@ class Generating:
     """A batch that the model is at."""
 
     def __init__(
-        self, batch: Sequence[Prepared], pending: Pending, reply: Callable[[Prepared, Completion, "Generating"], Reply]
+        self, batch: Sequence[Prepared], reply: Callable[[Prepared, Completion, "Generating"], Reply], submit: Callable[[], Pending]
     ) -> None:
         self.batch = batch
-        #: By `time.monotonic`.
+        #: By `time.monotonic`, before the engine has seen it.
         self.started_at = time.monotonic()
         #: Made so far, in replies that are done.
         self.tokens = 0
-        self._pending = pending
+        self._pending = submit()
         self._reply = reply
         self._left = {prepared.key for prepared in batch}
 
@@ -158,11 +158,15 @@ class Responder:
         :raises ModelError: if the engine does not take it.
         """
         requests = [Request(tokens=prepared.prompt.tokens, stream=prepared.question.streamed) for prepared in batch]
+
+
+        def submit() -> Pending:
+            return self.model.submit(requests, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
+
         try:
-            pending = self.model.submit(requests, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
+            return Generating(batch, self._reply, submit)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"the model did not take a batch of {len(batch)}: {error}") from error
-        return Generating(batch, pending, self._reply)
 
     def remember(self, question: Question, reply: Reply) -> None:
         """Keep a committed reply for the same question, if the model gave it to a whole prompt without context."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from engine import values
 from engine.errors import SettingsError
 
 PREFIX = "REPLYMILL_"
@@ -48,166 +49,94 @@ class WebhookEndpoint:
     tenant: str = ""
 
 
-def _text(value: str) -> str:
-    return value
-
-
-def _words(value: str) -> tuple[str, ...]:
-    return tuple(value.replace(",", " ").split())
-
-
-def _lines(value: str) -> tuple[str, ...]:
-    return tuple(part for part in value.split("|") if part)
-
-
-def _path(value: str) -> Path:
-    return Path(value).expanduser()
-
-
-def _flag(value: str) -> bool:
-    if value.lower() in {"1", "true", "yes", "on"}:
-        return True
-    if value.lower() in {"0", "false", "no", "off"}:
-        return False
-    raise ValueError("true or false")
-
-
-def _one_of(*accepted: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in accepted:
-            raise ValueError("one of " + ", ".join(accepted))
-        return value
-
-    return parse
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        if not re.fullmatch(r"-?[0-9]{1,18}", value) or not least <= int(value) <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
-        return int(value)
-
-    return parse
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        if not re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,9})?", value) or not least <= float(value) <= most:
-            raise ValueError(f"a number from {least:g} to {most:g}")
-        return float(value)
-
-    return parse
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value.partition("://")[0] not in schemes:
-            raise ValueError("a URL that begins with " + ", ".join(f"{scheme}://" for scheme in schemes))
-        return value
-
-    return parse
-
-
-def _secret(value: str) -> str:
-    if len(value) < 16:
-        raise ValueError("at least 16 characters")
-    return value
-
-
-def _keys(value: str) -> tuple[str, ...]:
-    return tuple(_secret(key) for key in _words(value))
-
-
-def _model(value: str) -> str:
-    if not re.fullmatch(r"(pypi|hf|path|gguf):\S+", value):
-        raise ValueError("pypi:NAME==VERSION, hf:ORG/NAME, path:DIR or gguf:FILE")
-    return value
-
-
 def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"parse": parse, "meaning": meaning, "secret": secret})
 
 
-_REDIS_URL = _url("redis", "rediss", "unix", "sentinel")
+_REDIS_URL = values.url("redis", "rediss", "unix", "sentinel")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that can be set, checked. Each field is read from `REPLYMILL_<FIELD>`."""
 
-    host: str = _setting("127.0.0.1", _text, "address the web process listens on")
-    port: int = _setting(8080, _whole(1, 65535), "port the web process listens on")
-    data_dir: Path = _setting(Path("~/.local/share/replymill"), _path, "where the embedded Redis keeps its data")
-    cache_dir: Path = _setting(Path("~/.cache/replymill"), _path, "where converted models are kept")
-    log_format: str = _setting("auto", _one_of("auto", "console", "json"), "`auto` is readable on a terminal, JSON elsewhere")
-    log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least level that is logged")
+    host: str = _setting("127.0.0.1", values.text, "address the web process listens on")
+    port: int = _setting(8080, values.whole(1, 65535), "port the web process listens on")
+    data_dir: Path = _setting(Path("~/.local/share/replymill"), values.path, "where the embedded Redis keeps its data")
+    cache_dir: Path = _setting(Path("~/.cache/replymill"), values.path, "where converted models are kept")
+    log_format: str = _setting("auto", values.one_of("auto", "console", "json"), "`auto` is readable on a terminal, JSON elsewhere")
+    log_level: str = _setting("info", values.one_of("debug", "info", "warning", "error"), "least level that is logged")
 
     redis_url: str = _setting(
         "", _REDIS_URL, "Redis that holds the lanes (`sentinel://h1:26379,h2:26379/NAME` too); empty: an embedded one", secret=True
     )
     broker_url: str = _setting("", _REDIS_URL, "Redis for Celery, no Cluster; empty: the same as the lanes", secret=True)
     secret_key: str = _setting(
-        "", _secret, "keys the digests of ids; the same for every process; empty: one kept in the data folder", secret=True
+        "", values.secret, "keys the digests of ids; the same for every process; empty: one kept in the data folder", secret=True
     )
-    shards: int = _setting(1, _whole(1, 512), "shards of the lanes; cannot change once a Redis was used")
+    shards: int = _setting(1, values.whole(1, 512), "shards of the lanes; cannot change once a Redis was used")
     api_keys: tuple[str, ...] = _setting(
-        (), _keys, "keys for `/v1/`, separated by spaces; empty: one kept in the data folder", secret=True
+        (), values.keys, "keys for `/v1/`, separated by spaces; empty: one kept in the data folder", secret=True
     )
-    max_body: int = _setting(262_144, _whole(1024, 16_777_216), "largest request body, bytes")
+    max_body: int = _setting(262_144, values.whole(1024, 16_777_216), "largest request body, bytes")
     page_hosts: tuple[str, ...] = _setting(
-        (), _words, "public host names of the chat page, separated by spaces; localhost and plain addresses are known"
+        (), values.words, "public host names of the chat page, separated by spaces; localhost and plain addresses are known"
     )
 
-    model: str = _setting(DEFAULT_MODEL, _model, "the model: `pypi:NAME==VERSION`, `hf:ORG/NAME`, `path:DIR` or `gguf:FILE`")
-    device: str = _setting("auto", _one_of("auto", "cpu", "cuda"), "where the model runs")
+    model: str = _setting(DEFAULT_MODEL, values.model, "the model: `pypi:NAME==VERSION`, `hf:ORG/NAME`, `path:DIR` or `gguf:FILE`")
+    device: str = _setting("auto", values.one_of("auto", "cpu", "cuda"), "where the model runs")
     compute_type: str = _setting(
-        "int8", _one_of("int8", "int8_float32", "int8_float16", "int8_bfloat16", "float16", "bfloat16", "float32"), "its precision"
+        "int8",
+        values.one_of("int8", "int8_float32", "int8_float16", "int8_bfloat16", "float16", "bfloat16", "float32"),
+        "its precision",
     )
-    replicas: int = _setting(0, _whole(0, 256), "model replicas in one worker; 0: one per core")
-    threads: int = _setting(1, _whole(1, 256), "threads per replica")
-    batch_items: int = _setting(32, _whole(1, 1024), "most turns in one batch")
-    batch_tokens: int = _setting(8192, _whole(64, 1_048_576), "most prompt tokens in one batch")
-    prompt_tokens: int = _setting(1024, _whole(64, 131_072), "longest prompt, tokens; the oldest turns are dropped first")
-    max_tokens: int = _setting(128, _whole(1, 8192), "longest reply, tokens")
-    temperature: float = _setting(0.0, _number(0, 2), "0 is greedy")
-    top_p: float = _setting(1.0, _number(0.01, 1), "nucleus sampling, with a temperature above 0")
-    repetition_penalty: float = _setting(1.1, _number(1, 2), "above 1 discourages loops")
-    stop: tuple[str, ...] = _setting((), _lines, "texts that end a reply, separated by `|`")
+    replicas: int = _setting(0, values.whole(0, 256), "model replicas in one worker; 0: one per core")
+    threads: int = _setting(1, values.whole(1, 256), "threads per replica")
+    batch_items: int = _setting(32, values.whole(1, 1024), "most turns in one batch")
+    batch_tokens: int = _setting(8192, values.whole(64, 1_048_576), "most prompt tokens in one batch")
+    prompt_tokens: int = _setting(1024, values.whole(64, 131_072), "longest prompt, tokens; the oldest turns are dropped first")
+    max_tokens: int = _setting(128, values.whole(1, 8192), "longest reply, tokens")
+    temperature: float = _setting(0.0, values.number(0, 2), "0 is greedy")
+    top_p: float = _setting(1.0, values.number(0.01, 1), "nucleus sampling, with a temperature above 0")
+    repetition_penalty: float = _setting(1.1, values.number(1, 2), "above 1 discourages loops")
+    stop: tuple[str, ...] = _setting((), values.lines, "texts that end a reply, separated by `|`")
     system_prompt: str = _setting(
         "You are a helpful support assistant. Answer in one or two sentences.",
-        _text,
+        values.text,
         "leads every prompt",
     )
 
-    lease: float = _setting(30.0, _number(1, 3600), "seconds a worker may hold a lane without renewing")
-    attempts: int = _setting(3, _whole(1, 100), "tries before a message becomes a dead letter; the last one alone")
-    delivery_attempts: int = _setting(12, _whole(1, 1000), "tries before a reply becomes a dead letter")
-    deadline_chat: float = _setting(120.0, _number(1, 86_400), "seconds to an outcome, chat platforms")
-    deadline_webhook: float = _setting(300.0, _number(1, 86_400), "seconds to an outcome, webhooks")
-    deadline_delivery: float = _setting(3600.0, _number(1, 604_800), "seconds to deliver a reply, then a dead letter")
-    quiet_chat: float = _setting(0.8, _number(0, 60), "seconds without a further fragment before a chat turn is answered")
-    quiet_chat_max: float = _setting(2.4, _number(0, 600), "most seconds a chat turn waits for fragments")
-    quiet_webhook: float = _setting(0.0, _number(0, 60), "the same for webhooks")
-    quiet_webhook_max: float = _setting(0.0, _number(0, 600), "the same for webhooks")
-    lane_messages: int = _setting(50, _whole(1, 10_000), "most messages waiting in one conversation")
-    lane_bytes: int = _setting(65_536, _whole(1024, 16_777_216), "most bytes waiting in one conversation")
-    tenant_messages: int = _setting(1_000_000, _whole(1, 1_000_000_000), "most messages waiting for one tenant")
-    history_turns: int = _setting(20, _whole(0, 1000), "turns of a conversation that are kept")
-    history_ttl: float = _setting(604_800.0, _number(1, 31_536_000), "seconds a conversation is kept after its last turn")
-    record_ttl: float = _setting(3600.0, _number(1, 31_536_000), "seconds the state of an answered message is kept")
-    dedupe_ttl: float = _setting(86_400.0, _number(600, 31_536_000), "seconds in which a repeated id is recognised")
-    dead_ttl: float = _setting(1_209_600.0, _number(60, 31_536_000), "seconds dead letters are kept")
-    cache: bool = _setting(True, _flag, "reuse replies to the same question")
-    cache_ttl: float = _setting(86_400.0, _number(1, 31_536_000), "seconds a cached reply is kept")
-    send_timeout: float = _setting(10.0, _number(0.1, 300), "seconds one delivery may take; under half the lease")
-    deliveries: int = _setting(32, _whole(1, 1024), "replies one delivery worker sends at a time")
-    drain_timeout: float = _setting(20.0, _number(0, 3600), "seconds a stopping process may take to finish what it holds")
+    lease: float = _setting(30.0, values.number(1, 3600), "seconds a worker may hold a lane without renewing")
+    attempts: int = _setting(3, values.whole(1, 100), "tries before a message becomes a dead letter; the last one alone")
+    delivery_attempts: int = _setting(12, values.whole(1, 1000), "tries before a reply becomes a dead letter")
+    deadline_chat: float = _setting(120.0, values.number(1, 86_400), "seconds to an outcome, chat platforms")
+    deadline_webhook: float = _setting(300.0, values.number(1, 86_400), "seconds to an outcome, webhooks")
+    deadline_delivery: float = _setting(3600.0, values.number(1, 604_800), "seconds to deliver a reply, then a dead letter")
+    quiet_chat: float = _setting(0.8, values.number(0, 60), "seconds without a further fragment before a chat turn is answered")
+    quiet_chat_max: float = _setting(2.4, values.number(0, 600), "most seconds a chat turn waits for fragments")
+    quiet_webhook: float = _setting(0.0, values.number(0, 60), "the same for webhooks")
+    quiet_webhook_max: float = _setting(0.0, values.number(0, 600), "the same for webhooks")
+    lane_messages: int = _setting(50, values.whole(1, 10_000), "most messages waiting in one conversation")
+    lane_bytes: int = _setting(65_536, values.whole(1024, 16_777_216), "most bytes waiting in one conversation")
+    tenant_messages: int = _setting(1_000_000, values.whole(1, 1_000_000_000), "most messages waiting for one tenant")
+    history_turns: int = _setting(20, values.whole(0, 1000), "turns of a conversation that are kept")
+    history_ttl: float = _setting(604_800.0, values.number(1, 31_536_000), "seconds a conversation is kept after its last turn")
+    record_ttl: float = _setting(3600.0, values.number(1, 31_536_000), "seconds the state of an answered message is kept")
+    dedupe_ttl: float = _setting(86_400.0, values.number(600, 31_536_000), "seconds in which a repeated id is recognised")
+    dead_ttl: float = _setting(1_209_600.0, values.number(60, 31_536_000), "seconds dead letters are kept")
+    cache: bool = _setting(True, values.flag, "reuse replies to the same question")
+    cache_ttl: float = _setting(86_400.0, values.number(1, 31_536_000), "seconds a cached reply is kept")
+    send_timeout: float = _setting(10.0, values.number(0.1, 300), "seconds one delivery may take; under half the lease")
+    deliveries: int = _setting(32, values.whole(1, 1024), "replies one delivery worker sends at a time")
+    drain_timeout: float = _setting(20.0, values.number(0, 3600), "seconds a stopping process may take to finish what it holds")
     apology: str = _setting(
-        "Sorry, I could not answer this in time. Please ask again.", _text, "sent when no answer is made before the deadline"
+        "Sorry, I could not answer this in time. Please ask again.", values.text, "sent when no answer is made before the deadline"
     )
-    no_text: str = _setting("I can only read text. Please type your question.", _text, "sent for a message without text")
+    no_text: str = _setting("I can only read text. Please type your question.", values.text, "sent for a message without text")
     lane_full: str = _setting(
-        "I am still working on your earlier messages; please wait for my reply.", _text, "sent once when a conversation is full"
+        "I am still working on your earlier messages; please wait for my reply.",
+        values.text,
+        "sent once when a conversation is full",
     )
 
     #: By name in the path.
@@ -222,16 +151,16 @@ class Settings:
         if environ is None:
             from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
             environ = {**from_file, **os.environ}
-        values: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         endpoints: dict[str, dict[str, str]] = {}
         for name, value in environ.items():
             if not name.startswith(PREFIX):
                 continue
             if match := _WEBHOOK.match(name):
                 endpoints.setdefault(match["name"].lower().replace("_", "-"), {})[match["part"]] = value
-            elif value or name in _FIELDS:
-                values |= _read(name, value)
-        settings = cls(**values, webhooks={name: _endpoint(name, parts) for name, parts in endpoints.items()})
+            else:
+                found |= _read(name, value)
+        settings = cls(**found, webhooks={name: _endpoint(name, parts) for name, parts in endpoints.items()})
         _check_together(settings)
         return dataclasses.replace(settings, data_dir=settings.data_dir.expanduser(), cache_dir=settings.cache_dir.expanduser())
 
@@ -275,14 +204,14 @@ def _webhook_names(misspelt: str) -> list[str]:
 
 def _endpoint(name: str, parts: Mapping[str, str]) -> WebhookEndpoint:
     variable = f"{PREFIX}WEBHOOK_{name.upper().replace('-', '_')}"
-    secrets = _words(parts.get("SECRET", ""))
+    secrets = values.words(parts.get("SECRET", ""))
     if not secrets:
         raise SettingsError(f"{variable}_SECRET is missing: the endpoint {name!r} needs at least one whsec_ secret")
-    for secret in (*secrets, *_words(parts.get("CALLBACK_SECRET", ""))):
+    for secret in (*secrets, *values.words(parts.get("CALLBACK_SECRET", ""))):
         if not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}", secret):
             raise SettingsError(f"{variable}: a secret is `whsec_` and 24 to 64 random bytes in base64")
     try:
-        private = _flag(parts.get("CALLBACK_PRIVATE", "false"))
+        private = values.flag(parts.get("CALLBACK_PRIVATE", "false"))
     except ValueError as error:
         raise SettingsError(f"{variable}_CALLBACK_PRIVATE is {parts['CALLBACK_PRIVATE']!r}, but must be {error}") from error
     url = parts.get("CALLBACK_URL", "")

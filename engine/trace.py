@@ -1,8 +1,8 @@
 """The record of one message's way: names of the facts that a reply carries, and the fields of a message's record.
 
 `waited_ms` accepted to claimed · `prepared_ms` claimed to given to the model (or answered without it) · `first_token_ms` and
-`generated_ms` from there · `tokens` generated · `prompt_tokens` · `batch` turns that travelled together · `truncated` the prompt was
-cut to its budget · `finish` why generation ended (`stop`, `length`).
+`generated_ms` from there · `tokens` generated · `prompt_tokens` · `batch` turns that travelled together · `truncated` the prompt
+was cut to its budget · `dropped_turns` turns left out of it · `finish` why generation ended (`stop`, `length`).
 """
 
 import time

@@ -109,7 +109,8 @@ class Desk:
     def history(self, to: Address | None = None) -> list[Turn]:
         """Turns of a conversation."""
         ref = self.lanes.digests.lane(to or address())
-        return [Turn.decode(bytes(raw)) for raw in self.client.lrange(self.lanes.shard_of(to or address()).history(ref), 0, -1)]
+        kept: list[Any] = self.client.lrange(self.lanes.shard_of(to or address()).history(ref), 0, -1)
+        return [Turn.decode(raw) for raw in kept]
 
     def advance(self, seconds: float) -> None:
         """Put the clock forward."""

@@ -285,6 +285,16 @@ def test_deleting_the_head_puts_the_next_message_in_its_place(desk: Desk) -> Non
     assert texts(desk.take()) == ["two"]
 
 
+def test_deleting_a_fragment_leaves_the_others_in_their_quiet_period(desk: Desk) -> None:
+    desk.accept("one", quiet=10)
+    desk.accept("two", "two", quiet=10)
+    desk.cancel("two")
+    assert desk.claim().lanes == ()
+    desk.advance(10)
+
+    assert texts(desk.take()) == ["one"]
+
+
 def test_a_deletion_while_leased_refuses_the_answer_and_the_rest_is_claimed_again(desk: Desk) -> None:
     desk.accept("one", "one")
     desk.accept("two", "two")
@@ -688,6 +698,14 @@ def test_a_lane_without_attempts_left_is_reported_once_it_failed_and_never_claim
     assert desk.take().attempts == 0
 
 
+def test_a_lane_without_attempts_left_is_reported_at_once_even_if_it_was_to_be_deferred(desk: Desk) -> None:
+    desk.accept("poison")
+    desk.fail(2)
+    desk.release(desk.take(), failed=True, after=100)
+
+    assert [found.reason for found in desk.sweep().overdue] == ["exhausted"]
+
+
 def test_a_fragment_does_not_hide_a_lane_without_attempts_left(desk: Desk) -> None:
     desk.accept("poison")
     desk.fail(3)
@@ -733,6 +751,16 @@ def test_an_answer_forgives_the_failed_attempts(desk: Desk) -> None:
     desk.fail(2)
     desk.commit(desk.take())
     desk.accept("two")
+
+    assert desk.claim(empty=False).lanes[0].attempts == 0
+
+
+def test_an_answer_forgives_the_failed_attempts_to_what_came_later_too(desk: Desk) -> None:
+    desk.accept("one")
+    desk.fail(2)
+    lane = desk.take()
+    desk.accept("two")
+    desk.commit(lane)
 
     assert desk.claim(empty=False).lanes[0].attempts == 0
 

@@ -37,7 +37,8 @@ CONVERSATIONS = tuple(
 )
 conversations = st.sampled_from(CONVERSATIONS)
 directions = st.sampled_from(list(Direction))
-picks = st.integers(0, 1000)
+#: The latest are tried most, the stale ones too.
+picks = st.integers(0, 3) | st.integers(0, 30)
 
 
 @dataclass
@@ -117,6 +118,8 @@ class Model(RuleBasedStateMachine):
         self.owner = dict.fromkeys(self.refs, Owner.BOT)
         #: By tenant and logical id: the message's id and lane.
         self.known: dict[tuple[str, str], tuple[str, str]] = {}
+        #: Every conversation and logical id that a message came with.
+        self.names: list[tuple[Address, str]] = []
         #: By tenant and logical id: the edit, or None for a deletion, and its end.
         self.tombstones: dict[tuple[str, str], tuple[str | None, int]] = {}
         self.notices: dict[str, int] = {}
@@ -176,14 +179,16 @@ class Model(RuleBasedStateMachine):
 
     @rule(
         to=conversations,
-        ids=st.lists(st.integers(0, 12), max_size=2),
+        ids=st.lists(st.integers(0, 3), max_size=2),
         new=st.booleans(),
         quiet=st.booleans(),
-        patience=st.integers(1, 8),
+        patience=st.integers(2, 9),
     )
     def accept(self, to: Address, ids: list[int], new: bool, quiet: bool, patience: int) -> None:
-        names = [f"{to.channel}{to.thread}{number}" for number in ids] + ([f"new {next(self.fresh)}"] if new or not ids else [])
-        text = f"text {next(self.fresh)}"
+        fresh = f"new {next(self.fresh)}"
+        names = [f"{to.channel}{to.thread}{number}" for number in ids] + ([fresh] if new or not ids else [])
+        self.names += [(to, name) for name in names]
+        text = f"text {fresh}"
         took = self.desk.accept(text, *names, to=to, quiet=QUIET * MINUTE * quiet, deadline=patience * MINUTE)
         assert (took.verdict, took.id) == self.accepts(to, names, text, quiet=QUIET * quiet, patience=patience)
 
@@ -214,9 +219,17 @@ class Model(RuleBasedStateMachine):
         self.post(IN, ref, Post(id_, self.now, self.now + patience, text), quiet)
         return Verdict.ACCEPTED, id_
 
-    @rule(to=conversations, number=st.integers(0, 12), delete=st.booleans())
-    def change(self, to: Address, number: int, delete: bool) -> None:
-        name, text = f"{to.channel}{to.thread}{number}", f"edit {next(self.fresh)}"
+    @rule(to=conversations, number=st.integers(0, 3), delete=st.booleans())
+    def change_what_may_come(self, to: Address, number: int, delete: bool) -> None:
+        self.change(to, f"{to.channel}{to.thread}{number}", delete=delete)
+
+    @precondition(lambda self: self.names)
+    @rule(pick=st.integers(0, 9), delete=st.booleans())
+    def change_what_came(self, pick: int, delete: bool) -> None:
+        self.change(*self.names[-1 - pick % len(self.names)], delete=delete)
+
+    def change(self, to: Address, name: str, *, delete: bool) -> None:
+        text = f"edit {next(self.fresh)}"
         said = self.desk.cancel(name, to=to) if delete else self.desk.amend(text, name, to=to)
         key = (to.tenant, name)
         if key not in self.known:
@@ -247,13 +260,16 @@ class Model(RuleBasedStateMachine):
 
     @rule(
         direction=directions,
-        shard=st.integers(0, 1),
         worker=st.integers(0, 1),
         items=st.integers(0, 4),
         tokens=st.sampled_from([1, 25, 10_000]),
         empty=st.booleans(),
     )
-    def claim(self, direction: Direction, shard: int, worker: int, items: int, tokens: int, empty: bool) -> None:
+    def claim_everywhere(self, direction: Direction, worker: int, items: int, tokens: int, empty: bool) -> None:
+        for shard in range(2):
+            self.claim(direction, shard, worker, items=items, tokens=tokens, empty=empty)
+
+    def claim(self, direction: Direction, shard: int, worker: int, *, items: int, tokens: int, empty: bool) -> None:
         self.promote(direction, shard)
         ready, suspects = self.standing(direction, shard, "ready"), self.standing(direction, shard, "suspect")
 
@@ -387,8 +403,12 @@ class Model(RuleBasedStateMachine):
             assert said == (True, track.intent if track.intent_token != lane.token else "")
             track.intent, track.intent_token, track.lease_ends = delivery, lane.token, self.now + LEASE
 
-    @rule(direction=directions, shard=st.integers(0, 1), commit=st.booleans())
-    def sweep(self, direction: Direction, shard: int, commit: bool) -> None:
+    @rule(direction=directions, commit=st.booleans())
+    def sweep_everywhere(self, direction: Direction, commit: bool) -> None:
+        for shard in range(2):
+            self.sweep(direction, shard, commit=commit)
+
+    def sweep(self, direction: Direction, shard: int, *, commit: bool) -> None:
         self.promote(direction, shard)
         requeued = 0
         for (d, ref), track in self.tracks.items():
@@ -482,7 +502,7 @@ def test_whatever_happens_every_message_gets_one_outcome_in_order(redis_client: 
     run_state_machine_as_test(
         machine,
         settings=hypothesis.settings(
-            max_examples=100,
+            max_examples=250,
             stateful_step_count=40,
             deadline=None,
             report_multiple_bugs=False,

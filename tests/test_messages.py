@@ -34,7 +34,9 @@ values: dict[type[Wire], st.SearchStrategy[Any]] = {
     Delivery: st.builds(Delivery, id=anything, reply=replies, part=st.integers(0, 1000)),
     Receipt: st.builds(Receipt, delivery=anything, platform_id=anything),
 }
-inbound = st.builds(InboundMessage, address=addresses, sender=anything, text=anything, dedupe_ids=st.lists(anything).map(tuple))
+inbound = st.builds(
+    InboundMessage, address=addresses, sender=anything, text=anything, dedupe_ids=st.lists(anything, min_size=1).map(tuple)
+)
 kinds = pytest.mark.parametrize("kind", [*values, InboundMessage], ids=lambda kind: kind.__name__)
 
 
@@ -125,12 +127,19 @@ def test_nesting_that_has_no_end_raises_the_same_error() -> None:
 @given(schema=st.integers(-(2**31), 2**31).filter(lambda schema: schema != SCHEMA))
 def test_a_schema_of_another_version_is_refused_by_number(schema: int) -> None:
     reply = Reply(in_reply_to=(), address=_SOMEWHERE, text="", source=Source.MODEL)
-    message = InboundMessage(schema=schema, address=_SOMEWHERE, sender="", text="", dedupe_ids=())
+    message = InboundMessage(schema=schema, address=_SOMEWHERE, sender="", text="", dedupe_ids=("one",))
 
     with pytest.raises(DecodeError, match=f"schema {schema}, this version reads {SCHEMA}"):
         Delivery.decode(Delivery(schema=schema, id="id", reply=reply).encode())
     with pytest.raises(DecodeError, match=f"schema {schema}, this version reads {SCHEMA}"):
         InboundMessage.from_entry(Entry("id", 0, 0, 0, 0, message.encode()))
+
+
+def test_a_message_that_no_id_names_is_none() -> None:
+    nameless = InboundMessage(address=_SOMEWHERE, sender="", text="", dedupe_ids=())
+
+    with pytest.raises(DecodeError):
+        InboundMessage.decode(nameless.encode())
 
 
 def test_fields_that_a_later_version_appends_are_ignored() -> None:

@@ -41,7 +41,7 @@ class Server:
         config.write_text(
             "\n".join([f"bind 127.0.0.1\n{port}\ndir {folder}\nappendonly no", *(() if sentinel else ('save ""',)), *options])
         )
-        command = [binary, config, *(["--sentinel"] if sentinel else [])]
+        command = [str(binary), str(config), *(["--sentinel"] if sentinel else [])]
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
 
@@ -60,15 +60,22 @@ class Server:
         self.process.wait()
 
 
+def binary_of(version: str) -> Path:
+    if (binary := redis_binary(version)) is None:
+        missing(f"Redis {version}")
+    assert binary is not None
+    return binary
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts servers, of Redis 7 unless asked otherwise."""
     with ExitStack() as stack:
 
         def begin(*options: str, version: str = "7", tls: bool = False, sentinel: bool = False) -> Server:
-            binary = redis_binary(version) or missing(f"Redis {version}")
+            binary = binary_of(version)
             folder = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
-            server = Server(binary, folder, *options, tls=tls, sentinel=sentinel)  # type: ignore[arg-type]
+            server = Server(binary, folder, *options, tls=tls, sentinel=sentinel)
             stack.callback(server.stop)
             wait_for(server.ready)
             return server
@@ -150,7 +157,7 @@ def test_tls_with_an_authority_of_its_own_holds_the_lanes_and_a_stranger_is_refu
         store.connect(on(url))
 
 
-#: What the lanes need of an ACL user; the README says the same.
+#: What the lanes need of an ACL user.
 RIGHTS = (
     "~rm:* resetchannels &rm:* -@all +@read +@write +@transaction +@scripting +@connection +@pubsub +info +time -flushall -flushdb"
 )
@@ -172,6 +179,13 @@ def test_a_user_with_too_few_rights_is_told_so(start: Start, version: str) -> No
         store.adopt(client, settings)
     with store.connect(settings) as client, pytest.raises(StoreUnavailable, match="refuses the login"):
         Desk(client, Lanes(settings)).accept()
+
+
+def _came_through(desk: Desk) -> bool:
+    try:
+        return desk.accept("after", "after", to=address("after")).verdict in {Verdict.ACCEPTED, Verdict.REPEAT}
+    except StoreUnavailable:
+        return False
 
 
 def test_sentinel_names_the_master_and_the_next_one_after_a_failover(start: Start) -> None:
@@ -198,7 +212,8 @@ def test_sentinel_names_the_master_and_the_next_one_after_a_failover(start: Star
             wait_for(lambda: following.info("replication")["role"] == "master", timeout=30)
             wait_for(lambda: watch.sentinel_get_master_addr_by_name("mill")[1] == replica.port, timeout=30)
 
-            assert desk.accept("after", to=address("after")).verdict is Verdict.ACCEPTED
+            # Callers come again until the Sentinel has seen the new master up; the repeat of what got through is none.
+            wait_for(lambda: _came_through(desk), timeout=30)
             assert len(desk.claim().lanes) == 2
 
 
@@ -283,7 +298,7 @@ def accept_both(settings: Settings) -> list[StoreUnavailable]:
     with store.connect(settings) as client:
         for attempt in (lambda: call.run(client), lambda: asyncio.run(accept())):
             with pytest.raises(StoreUnavailable) as caught:
-                attempt()  # type: ignore[no-untyped-call]
+                attempt()
             raised.append(caught.value)
     return raised
 
@@ -318,7 +333,7 @@ def test_a_wrong_login_says_so_and_hides_the_password(start: Start, login: str) 
 def test_a_server_that_takes_no_writes_is_unavailable_and_nothing_is_half_written(
     settings: Settings, redis_client: redis.Redis, name: str, value: str
 ) -> None:
-    before = redis_client.config_get(name)[name]
+    before = str(redis_client.config_get(name)[name])
     redis_client.config_set(name, value)
     try:
         for error in accept_both(settings):

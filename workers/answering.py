@@ -35,7 +35,7 @@ LONGEST_WAIT = 1.0
 DRAIN_EVERY = 0.1
 #: A batch that generates for longer than this has hung the engine, seconds.
 LONGEST_BATCH = 600.0
-#: Memory goes back to the system after this long without a turn, seconds.
+#: Memory goes back to the system after this long without a batch, seconds.
 REST_AFTER = 5.0
 #: So many turns that fail in a row, each by itself and none answered between, say that the engine is broken and not what is asked.
 MOST_FAILURES = 10
@@ -86,6 +86,7 @@ class Answering:
     def run(self, thread: LoopThread) -> None:
         """Step until told to stop, then finish or give back what is held."""
         away = Away("answer")
+        thread.wake = self.wake.set
         self.bell.start()
         try:
             while not thread.stopping.is_set():
@@ -138,9 +139,7 @@ class Answering:
         batch = self._isolated[:1] if idle and self._isolated else choose(self._waiting, idle, self.limits)
         if not batch:
             return
-        chosen = {prepared.key for prepared in batch}
-        self._waiting = [prepared for prepared in self._waiting if prepared.key not in chosen]
-        self._isolated = [prepared for prepared in self._isolated if prepared.key not in chosen]
+        self._take_out({prepared.key for prepared in batch})
         try:
             generating = self.responder.generate(batch, on_text=self.telling.hear, on_finish=self.wake.set)
         except ModelError as error:
@@ -179,19 +178,17 @@ class Answering:
             self.turns.sweep()
 
     def rest(self) -> None:
-        """Give memory back to the system once nothing has been asked for a while."""
-        if len(self.turns):
-            self._next_rest = time.monotonic() + REST_AFTER
-        elif time.monotonic() > self._next_rest:
+        """Give memory back to the system once the model has had nothing to do for a while."""
+        if not self._running and time.monotonic() > self._next_rest:
             self._next_rest = math.inf
             self.responder.model.rest()
 
     def drain(self, thread: LoopThread, away: Away) -> None:
         """Finish what the model is at, within `drain_timeout`; give everything else back."""
         ends = time.monotonic() + self.settings.drain_timeout
-        idle = [*self._fresh, *self._waiting, *self._isolated]
-        self.turns.give_back([turn.key for turn in idle])
-        self._fresh, self._waiting, self._isolated = [], [], []
+        self.turns.give_back({question.key for question in self._fresh} | self._idle())
+        self._fresh = []
+        self._take_out(self._idle())
         while (self._running or not self.turns.saved) and time.monotonic() < ends and not thread.hurried.is_set():
             self._guarded(self._finish_and_save, away)
             self.wake.wait(DRAIN_EVERY)
@@ -200,16 +197,12 @@ class Answering:
         self.turns.give_all_back()
         self._guarded(self.turns.save, away)
         self.figures.leave(self.client)
+        self.events.close()
 
     def describe(self) -> dict[str, Any]:
         """What the loop is at."""
-        return {
-            "model": self.settings.model,
-            "replicas": self.responder.model.replicas,
-            "held": len(self.turns),
-            "waiting": len(self._waiting),
-            "draining": self.draining,
-        }
+        held = {"held": len(self.turns), "waiting": len(self._idle()), "draining": self.draining}
+        return {"model": self.settings.model, "replicas": self.responder.model.replicas, **held}
 
     def _room(self) -> int:
         """How many turns may be claimed: none beside one on its last attempt, nor while such a one waits for an empty worker."""
@@ -237,14 +230,9 @@ class Answering:
         self.turns.save()
 
     def _guarded(self, step: Callable[[], None], away: Away) -> None:
-        try:
-            step()
-        except StoreUnavailable as error:
-            away.note(error)
+        if not away.bears(step):
             self.wake.clear()
             self.wake.wait(AWAY_PAUSE)
-        else:
-            away.over()
 
     def _sleep(self) -> None:
         wait = LONGEST_WAIT
@@ -259,6 +247,7 @@ class Answering:
 
     def _ended(self, generating: Generating, error: ModelError | None) -> None:
         self._running.remove(generating)
+        self._next_rest = time.monotonic() + REST_AFTER
         self.events.finished(generating, error)
         self.wake.set()
         if error is None:
@@ -270,7 +259,7 @@ class Answering:
         if len(left) == 1:
             self._fail(left[0].question, error)
             return
-        log.warning("a batch failed; each of its turns is tried by itself", action="answer.isolated", turns=len(left), error=str(error))
+        log.warning("a batch failed; its turns are tried one by one", action="answer.isolated", turns=len(left), error=str(error))
         self._isolated += left
 
     def _fail(self, question: Question, error: BaseException) -> None:
@@ -283,10 +272,18 @@ class Answering:
 
     def _drop(self, lost: set[str]) -> None:
         """Turns whose lease is lost wait for no model any more; what it is at may still be the first to commit."""
-        idle = lost & {prepared.key for prepared in (*self._waiting, *self._isolated)}
-        self._waiting = [prepared for prepared in self._waiting if prepared.key not in idle]
-        self._isolated = [prepared for prepared in self._isolated if prepared.key not in idle]
+        idle = lost & self._idle()
+        self._take_out(idle)
         self.turns.forget(idle)
+
+    def _idle(self) -> set[str]:
+        return {prepared.key for prepared in (*self._waiting, *self._isolated)}
+
+    def _take_out(self, keys: set[str]) -> None:
+        """Of what waits for the model."""
+        self._waiting = [prepared for prepared in self._waiting if prepared.key not in keys]
+        self._isolated = [prepared for prepared in self._isolated if prepared.key not in keys]
+
 
 class AnsweringStep(LoopStep):
     """Runs the answering loop in a Celery worker."""

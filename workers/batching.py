@@ -52,7 +52,7 @@ def choose(waiting: Sequence[S], idle: int, limits: Limits) -> list[S]:
 
 
 class Round:
-    """The order in which a worker serves the shards: each is first in its turn, so that none starves while another is never empty."""
+    """The order in which a worker serves the shards: each comes first in its turn, so that a busy one starves no other."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = tuple(shards)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from celery.utils.serialization import strtobool
 from celery.worker.control import control_command, inspect_command
 
 from engine.lanes import Lanes
@@ -16,7 +17,7 @@ def _loops(state: Any) -> list[Any]:
     return [step.running for step in steps if isinstance(step, AnsweringStep | DeliveringStep) and step.running is not None]
 
 
-@control_command(args=[("on", bool)], signature="[true|false]")  # type: ignore[untyped-decorator]
+@control_command(args=[("on", strtobool)], signature="[true|false]")  # type: ignore[untyped-decorator]
 def drain(state: Any, on: bool = True) -> dict[str, Any]:
     """Claim nothing more, finish what is held; `false` takes it back."""
     loops = _loops(state)

@@ -7,30 +7,37 @@ recorded, so that a stale worker sends nothing, and the next one knows what may 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
 from connectors.contract import Platform
 from connectors.platforms import table
 from engine.errors import DecodeError, DeliveryRefused, RetryLater, StoreUnavailable
-from engine.keys import Direction
+from engine.keys import Direction, Shard
 from engine.lanes import Lanes
 from engine.messages import Delivery
 from engine.moves import Lane, Outcome, Release, Settled
+from engine.scripts import Call
 from engine.settings import Settings
 from engine.store import AsyncClient, adopt, connect, connect_async, reachable
-from engine.trace import now_ms
+from engine.trace import Clock
+from workers.batching import Round
 from workers.figures import LIFE, Figures
 from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
-from workers.outcomes import answered_by, overdue, undelivered, unreadable
+from workers.outcomes import answered_by, overdue, undelivered
 from workers.waiting import WAIT, bell_groups
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 #: First and longest wait between attempts, seconds; each attempt doubles it.
 FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 300.0
+#: Between looks at what is still being sent while the worker drains, seconds.
+DRAIN_EVERY = 0.1
 
 
 def backoff(attempts: int, jitter: float) -> float:
@@ -49,63 +56,60 @@ class Delivering:
         self.lanes = Lanes(settings)
         self.figures = Figures(name, "deliver", settings)
         self.draining = False
+        self._clock = Clock()
+        self._round = Round(self.lanes.shards)
+        self._away = Away("deliver")
         #: What is being sent, by task.
         self._sending: dict[asyncio.Task[None], Lane] = {}
-        self._bells: list[asyncio.Task[Any]] = []
+        self._bells: list[asyncio.Task[None]] = []
         self._groups = bell_groups(settings, Direction.OUT)
         self._next_due = 0
         self._next_tend = 0.0
 
     async def run(self, thread: LoopThread) -> None:
         """Step until told to stop, then finish what is being sent."""
-        away = Away("deliver")
+        stopping = asyncio.Event()
+        thread.wake = partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set)
+        asked = asyncio.create_task(stopping.wait())
         while not thread.stopping.is_set():
-            try:
-                await self.step()
-                away.over()
-                await self._sleep()
-            except StoreUnavailable as error:
-                away.note(error)
-                await asyncio.sleep(AWAY_PAUSE)
+            await self._guarded(self.step())
+            await self._guarded(self._sleep(asked))
             thread.beat()
-        await self.drain()
+        asked.cancel()
+        await self.drain(thread)
 
     async def step(self) -> None:
         """One round: tend the leases, claim for the room there is."""
         await self.tend()
         self._next_due = 0
-        for shard in self.lanes.shards:
+        for shard in self._round.shards():
             room = self.settings.deliveries - len(self._sending)
             if room <= 0 or self.draining:
                 return
             claim = await self.lanes.claim(shard, Direction.OUT, items=room, tokens=room, empty=False).run_async(self.client)
+            self._clock.learn(claim.now)
             self._next_due = min(filter(None, (self._next_due, claim.next_due)), default=0)
             for lane in claim.lanes:
-                task = asyncio.create_task(self.deliver(lane))
-                self._sending[task] = lane
+                self._sending[asyncio.create_task(self.deliver(lane))] = lane
 
     async def deliver(self, lane: Lane) -> None:
-        """Post one delivery and write what came of it; whatever goes wrong, the lane is given back or its lease runs out."""
-        entry = lane.entries[0]
-        bound = log.bind(delivery=entry.id, conversation=lane.ref)
+        """Post one delivery and write what came of it, however long Redis is away."""
+        bound = log.bind(delivery=lane.entries[0].id, conversation=lane.ref)
         try:
-            delivery = Delivery.decode(entry.body)
-            platform = self.platforms.get(delivery.reply.address.platform)
-            if platform is None:
-                raise DeliveryRefused(f"this worker has no platform {delivery.reply.address.platform!r}: check its settings")
-            if await self._may_send(lane, delivery, platform):
-                await self._send(lane, delivery, platform)
-                bound.info("delivered", action="delivery.sent", platform=platform.name)
+            await self._post(lane)
         except RetryLater as later:
-            await self._again(lane, later.after, f"{later}")
+            await self._again(lane, f"{later}", after=later.after)
         except TimeoutError:
-            await self._again(lane, 0, f"no answer within {self.settings.send_timeout:g} s", keep_intent=True)
+            await self._again(lane, f"no answer within {self.settings.send_timeout:g} s", keep_intent=True)
         except DeliveryRefused as refused:
             bound.warning("refused for good; kept as a dead letter", action="delivery.refused", reason=str(refused))
             await self._commit(lane, undelivered(lane, str(refused)))
         except DecodeError as error:
             bound.error("not a delivery; kept as a dead letter", action="delivery.unreadable", error=str(error))
-            await self._commit(lane, unreadable(str(error)))
+            await self._commit(lane, undelivered(lane, str(error)))
+        except Exception as error:  # noqa: BLE001 - the boundary around one delivery: it is tried again, the others go on
+            bound.error("a platform failed", action="delivery.failed", exc_info=error)
+            await self._again(lane, f"the platform failed ({type(error).__name__})", keep_intent=True)
 
     async def tend(self) -> None:
         """Every third of a lease, at least each second: extend leases, take back those that ran out, bury what is overdue."""
@@ -120,28 +124,23 @@ class Delivering:
             if mine:
                 await self.lanes.renew(shard, Direction.OUT, mine).run_async(self.client)
             for direction in Direction:
-                swept = await self.lanes.sweep(shard, direction).run_async(self.client)
-                for found in swept.overdue:
-                    lane, outcome = overdue(found, self.settings)
-                    await self._commit(lane, outcome)
-                    log.warning("settled overdue", action=f"{direction}.{found.reason}", conversation=lane.ref)
+                await self._sweep(shard, direction)
 
-    async def drain(self) -> None:
-        """Finish what is being sent, within `drain_timeout`."""
-        for task in self._bells:
+    async def drain(self, thread: LoopThread) -> None:
+        """Finish what is being sent, within `drain_timeout`; give the rest back, with a note that it may have been sent."""
+        for bell in self._bells:
+            bell.cancel()
+        ends = time.monotonic() + self.settings.drain_timeout
+        while self._sending and time.monotonic() < ends and not thread.hurried.is_set():
+            await self._guarded(self.tend())
+            done, _ = await asyncio.wait(self._sending, timeout=DRAIN_EVERY)
+            self._reap(done)
+            thread.beat()
+        left = list(self._sending.values())
+        for task in self._sending:
             task.cancel()
-        sending = dict(self._sending)
-        if sending:
-            await asyncio.wait(sending, timeout=self.settings.drain_timeout)
-        left = [lane for task, lane in sending.items() if not task.done()]
-        for task in sending:
-            task.cancel()
-        for shard in self.lanes.shards:
-            releases = [Release(lane=lane, keep_intent=True) for lane in left if lane.shard == shard.number]
-            if releases:
-                await self.lanes.release(shard, Direction.OUT, releases).run_async(self.client)
-        with reachable():
-            await self.client.delete(self.figures.key)
+        await asyncio.gather(*self._sending, *self._bells, return_exceptions=True)
+        await self._guarded(self._leave(left))
         for platform in self.platforms.values():
             await platform.close()
 
@@ -149,58 +148,101 @@ class Delivering:
         """What the loop is at."""
         return {"platforms": sorted(self.platforms), "sending": len(self._sending), "draining": self.draining}
 
-    async def _may_send(self, lane: Lane, delivery: Delivery, platform: Platform) -> bool:
-        ours, before = await self.lanes.intend(lane, delivery.id).run_async(self.client)
+    async def _post(self, lane: Lane) -> None:
+        entry = lane.entries[0]
+        delivery = Delivery.decode(entry.body)
+        platform = self.platforms.get(delivery.reply.address.platform)
+        if platform is None:
+            raise DeliveryRefused(f"this worker has no platform {delivery.reply.address.platform!r}: check its settings")
+        ours, before = await self._insist(self.lanes.intend(lane, entry.id))
         if not ours:
-            log.info("the lease is lost; nothing is sent", action="delivery.stale", delivery=delivery.id)
-            return False
-        if before == delivery.id and not platform.idempotent:
+            log.info("the lease is lost; nothing is sent", action="delivery.stale", delivery=entry.id)
+            return
+        if before == entry.id and not platform.idempotent:
             raise DeliveryRefused("an earlier attempt may have been sent, and the platform cannot be asked")
-        return True
-
-    async def _send(self, lane: Lane, delivery: Delivery, platform: Platform) -> None:
         async with asyncio.timeout(self.settings.send_timeout):
             receipt = await platform.send(delivery)
-        record = {"state": "delivered", "delivered_at": str(now_ms()), "platform_id": receipt.platform_id}
-        outcome = Outcome(owner="", record=record, records=answered_by(lane.entries[0]))
-        if await self._commit(lane, outcome) is Settled.COMMITTED:
+        log.info("delivered", action="delivery.sent", delivery=entry.id, conversation=lane.ref, platform=platform.name)
+        record = {"state": "delivered", "delivered_at": str(self._clock.now()), "platform_id": receipt.platform_id}
+        if await self._commit(lane, Outcome(owner="", record=record, records=answered_by(entry))) is Settled.COMMITTED:
             self.figures.done()
 
-    async def _again(self, lane: Lane, after: float, reason: str, *, keep_intent: bool = False) -> None:
-        wait = after or backoff(lane.attempts, random.random())  # noqa: S311  # jitter, not a secret
+    async def _again(self, lane: Lane, reason: str, *, after: float = 0, keep_intent: bool = False) -> None:
+        """Defer a delivery that failed; the last of its attempts makes it a dead letter that says why."""
         self.figures.failed()
+        failed = lane.attempts + 1
+        if failed >= self.settings.delivery_attempts:
+            log.warning("given up; kept as a dead letter", action="delivery.exhausted", delivery=lane.entries[0].id, reason=reason)
+            await self._commit(lane, undelivered(lane, f"not delivered: {failed} attempts failed, the last with: {reason}"))
+            return
+        wait = after or backoff(lane.attempts, random.random())  # noqa: S311  # jitter, not a secret
         log.warning("not delivered yet", action="delivery.retry", delivery=lane.entries[0].id, reason=reason, after=round(wait, 1))
-        shard = self.lanes.shards[lane.shard]
-        release = Release(lane=lane, not_before=now_ms() + round(wait * 1000), failed=True, keep_intent=keep_intent)
-        await self.lanes.release(shard, Direction.OUT, [release]).run_async(self.client)
+        release = Release(lane=lane, delay=round(wait * 1000), failed=True, keep_intent=keep_intent)
+        await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
 
     async def _commit(self, lane: Lane, outcome: Outcome) -> Settled:
-        return await self.lanes.commit(lane, outcome).run_async(self.client)
+        return await self._insist(self.lanes.commit(lane, outcome))
 
-    async def _sleep(self) -> None:
-        wait = WAIT if not self._next_due else min(WAIT, max(0.001, (self._next_due - now_ms()) / 1000))
-        if not self._bells and len(self._sending) < self.settings.deliveries:
+    async def _insist(self, call: Call[T]) -> T:
+        """Run a move until Redis takes it: what was sent must not be sent again for want of a receipt."""
+        while True:
+            try:
+                return await call.run_async(self.client)
+            except StoreUnavailable as error:
+                self._away.note(error)
+                await asyncio.sleep(AWAY_PAUSE)
+
+    async def _sweep(self, shard: Shard, direction: Direction) -> None:
+        swept = await self.lanes.sweep(shard, direction).run_async(self.client)
+        for found in swept.overdue:
+            lane, outcome = overdue(found, self.settings, at=self._clock.now())
+            settled = await self.lanes.commit(lane, outcome).run_async(self.client)
+            log.warning("settled overdue", action=f"{direction}.{found.reason}", conversation=lane.ref, result=settled)
+
+    async def _leave(self, left: list[Lane]) -> None:
+        """Give lanes back and take the figures away; if Redis is away their time runs out."""
+        for shard in self.lanes.shards:
+            releases = [Release(lane=lane, keep_intent=True) for lane in left if lane.shard == shard.number]
+            if releases:
+                await self.lanes.release(shard, Direction.OUT, releases).run_async(self.client)
+        with reachable():
+            await self.client.delete(self.figures.key)
+
+    async def _guarded(self, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except StoreUnavailable as error:
+            self._away.note(error)
+            await asyncio.sleep(AWAY_PAUSE)
+        else:
+            self._away.over()
+
+    async def _sleep(self, asked: asyncio.Task[Any]) -> None:
+        """Until a delivery is done, a lane gets ready or is due, or the loop is `asked` to stop."""
+        wait = WAIT if not self._next_due else min(WAIT, max(0.001, (self._next_due - self._clock.now()) / 1000))
+        if not self._bells and len(self._sending) < self.settings.deliveries and not self.draining:
             self._bells = [asyncio.create_task(self._listen())]
-        done, _ = await asyncio.wait({*self._sending, *self._bells}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            self._sending.pop(task, None)
-            if task in self._bells:
-                self._bells.remove(task)
-            self._check(task)
+        done, _ = await asyncio.wait({asked, *self._sending, *self._bells}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        rung = done & set(self._bells)
+        self._bells = [bell for bell in self._bells if bell not in rung]
+        self._reap(done - rung - {asked})
+        for bell in rung:
+            bell.result()
 
     async def _listen(self) -> None:
         for bells, seconds in self._groups:
             with reachable():
-                if await self.client.blpop(bells, timeout=seconds):
-                    return
+                rung = await self.client.blpop(bells, timeout=seconds)
+                if rung and (self.draining or len(self._sending) >= self.settings.deliveries):
+                    # The loop has filled up meanwhile: the ring is for another worker.
+                    await self.client.rpush(rung[0], 1)
+            if rung:
+                return
 
-    def _check(self, task: asyncio.Task[Any]) -> None:
-        """A delivery that Redis left half-way is finished by whoever gets its lane next; anything else is a fault of ours."""
-        error = task.exception()
-        if isinstance(error, StoreUnavailable):
-            raise error
-        if error is not None:
-            log.error("a delivery failed; its lease will run out", action="delivery.failed", exc_info=error)
+    def _reap(self, done: Iterable[asyncio.Task[None]]) -> None:
+        for task in done:
+            del self._sending[task]
+            task.result()
 
 
 class DeliveringStep(LoopStep):
@@ -212,6 +254,8 @@ class DeliveringStep(LoopStep):
         settings: Settings = worker.app.settings
         with connect(settings) as client:
             adopt(client, settings)
+            # Settings of a platform that cannot be used are refused here, before anything is claimed.
+            table(settings, client)
         return lambda thread: asyncio.run(self._main(settings, worker.hostname, thread))
 
     async def _main(self, settings: Settings, name: str, thread: LoopThread) -> None:

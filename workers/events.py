@@ -15,6 +15,10 @@ log = structlog.get_logger()
 TASK = "replymill.answer"
 #: Events that wait for the broker; more are dropped.
 BUFFER = 1000
+#: Seconds a worker that ends waits for the last of them to be sent.
+FAREWELL = 1.0
+
+_END = "end"
 
 
 class BatchEvents:
@@ -26,7 +30,9 @@ class BatchEvents:
         self._errors: tuple[type[Exception], ...] = app.connection_for_write().connection_errors
         self._queue: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue(BUFFER)
         self._ids: dict[int, str] = {}
-        threading.Thread(target=self._send, name="events", daemon=True).start()
+        self._closed = False
+        self._thread = threading.Thread(target=self._send, name="events", daemon=True)
+        self._thread.start()
 
     def started(self, generating: Generating) -> None:
         """The model got a batch."""
@@ -43,6 +49,11 @@ class BatchEvents:
         else:
             self._put("task-failed", uuid=batch_id, exception=repr(error), traceback="")
 
+    def close(self) -> None:
+        """Send what still waits, if the broker takes it at once."""
+        self._put(_END)
+        self._thread.join(FAREWELL)
+
     def _put(self, kind: str, **fields: Any) -> None:
         try:
             self._queue.put_nowait((kind, fields))
@@ -50,14 +61,18 @@ class BatchEvents:
             log.debug("an event was dropped: the broker takes none", action="events.dropped", kind=kind)
 
     def _send(self) -> None:
-        while True:
+        while not self._closed:
             try:
                 with self._app.connection_for_write() as connection:
-                    self._forward(self._app.events.Dispatcher(connection, self._hostname))
+                    # Celery's own buffer for a broker that is away has no bound and is never flushed.
+                    self._forward(self._app.events.Dispatcher(connection, self._hostname, buffer_while_offline=False))
             except self._errors as error:
                 log.debug("the broker is away; events are dropped", action="events.away", error=str(error))
 
     def _forward(self, events: Any) -> None:
-        while True:
+        while not self._closed:
             kind, fields = self._queue.get()
-            events.send(kind, **fields)
+            if kind == _END:
+                self._closed = True
+            else:
+                events.send(kind, **fields)

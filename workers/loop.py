@@ -1,7 +1,7 @@
 """What both loops share: a thread that a Celery worker starts and stops, and a watchdog over it.
 
-A loop that died, or has not stepped for two leases, ends the process: its supervisor starts a fresh one, and its lanes come back
-when their leases run out. Losing the broker never stops a loop.
+A loop that died, or has not stepped for two leases and a minute, ends the process: its supervisor starts a fresh one, and its lanes
+come back when their leases run out. Losing the broker never stops a loop.
 """
 
 import logging
@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import click
 import structlog
 from celery import bootsteps
-from celery.exceptions import ImproperlyConfigured
+from celery.concurrency import solo
+from celery.worker import state
 
 from engine.errors import StoreUnavailable
 from engine.settings import Settings
@@ -24,8 +26,12 @@ log = structlog.get_logger()
 EXIT_LOOP_DIED = 70
 #: Between tries while Redis is away, seconds.
 AWAY_PAUSE = 0.5
-#: The only pool that leaves the loops alone: a CUDA context does not survive a fork, green pools patch what the loops block on.
-POOL = "solo"
+#: What `--loops` may name.
+LOOPS = ("answer", "deliver")
+#: A loop counts as hung after so many seconds and two leases; Redis may take several time-outs to be found away.
+PATIENCE = 60.0
+#: Beyond `drain_timeout` a loop may take so long to leave, seconds; and between looks whether it should hurry.
+STOP_MARGIN, STOP_EVERY = 5.0, 0.1
 
 
 class LoopThread(threading.Thread):
@@ -38,10 +44,19 @@ class LoopThread(threading.Thread):
         self._patience = patience
         self._last_beat = time.monotonic()
         self.stopping = threading.Event()
+        #: Set beside `stopping` when what is held must be given back at once.
+        self.hurried = threading.Event()
+        #: Wakes the body from its sleep; it may set its own.
+        self.wake: Callable[[], object] = self.beat
 
     def beat(self) -> None:
         """The loop is alive."""
         self._last_beat = time.monotonic()
+
+    def stop(self) -> None:
+        """Ask the loop to finish."""
+        self.stopping.set()
+        self.wake()
 
     def run(self) -> None:
         watchdog = threading.Thread(target=self._watch, name=f"{self.name}-watchdog", daemon=True)
@@ -83,22 +98,45 @@ class Away:
             log.info("Redis is back", action="redis.back", loop=self._loop)
         self._away = False
 
+    def bears(self, step: Callable[[], None]) -> bool:
+        """Run a step; False if Redis was away."""
+        try:
+            step()
+        except StoreUnavailable as error:
+            self.note(error)
+            return False
+        self.over()
+        return True
+
+
+def chosen(loops: str) -> set[str]:
+    """The names in the option `--loops`.
+
+    :raises click.ClickException: for one that does not exist; Celery's command line shows it as one line.
+    """
+    names = set(loops.replace(",", " ").split())
+    if unknown := names - {*LOOPS, "none"}:
+        raise click.ClickException(f"there is no loop {min(unknown)!r}: --loops takes {', '.join(LOOPS)}, or both, or none")
+    return names
+
 
 class LoopStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """A step of the worker blueprint (a consumer step would restart with the broker connection) that runs one loop."""
+    """A step of the worker blueprint (a consumer step would restart with the broker connection) that runs one loop.
+
+    Only the pool `solo` leaves it alone: a CUDA context does not survive a fork, and green pools patch what the loops block on.
+    """
 
     #: Name in `--loops`.
     loop = ""
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, loops: str = "answer,deliver", **options: Any) -> None:
-        self.wanted = self.loop in loops.split(",")
+        self.wanted = self.loop in chosen(loops)
         self.thread: LoopThread | None = None
         #: The loop itself, once it runs.
         self.running: Any = None
-        pool = worker.pool_cls.__module__.rpartition(".")[2] if not isinstance(worker.pool_cls, str) else worker.pool_cls
-        if self.wanted and pool != POOL:
-            raise ImproperlyConfigured(f"the {self.loop} loop runs in the pool {POOL!r}, not {pool!r}: use --pool {POOL}")
+        if self.wanted and not issubclass(worker.pool_cls, solo.TaskPool):
+            raise click.ClickException(f"the {self.loop} loop runs in the pool `solo` alone: start the worker with --pool solo")
         super().__init__(worker, **options)
 
     def include_if(self, worker: Any) -> bool:
@@ -110,13 +148,22 @@ class LoopStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
 
     def start(self, worker: Any) -> None:
         settings: Settings = worker.app.settings
-        self.thread = LoopThread(self.loop, self.build(worker), patience=settings.lease * 2)
+        self.thread = LoopThread(self.loop, self.build(worker), patience=PATIENCE + settings.lease * 2)
         self.thread.start()
 
     def stop(self, worker: Any) -> None:
+        """Let the loop finish what it is at, within `drain_timeout`; a cold shutdown asked for meanwhile hastens it."""
         if self.thread is None:
             return
-        self.thread.stopping.set()
-        self.thread.join(worker.app.settings.drain_timeout + 5.0)
+        self.thread.stop()
+        ends = time.monotonic() + worker.app.settings.drain_timeout + STOP_MARGIN
+        while self.thread.is_alive() and time.monotonic() < ends:
+            if state.should_terminate:
+                self.thread.hurried.set()
+            self.thread.join(STOP_EVERY)
 
-    terminate = stop
+    def terminate(self, worker: Any) -> None:
+        """Let the loop give everything back at once."""
+        if self.thread is not None:
+            self.thread.hurried.set()
+        self.stop(worker)

@@ -15,7 +15,7 @@ def delivery_id(message_id: str, part: int = 0) -> str:
     return f"{message_id}-{part}"
 
 
-def answered(lane: Lane, reply: Reply, *, question: str, at: int, dead: str = "", state: str = "answered") -> Outcome:
+def answered(lane: Lane, reply: Reply, *, question: str, at: int, state: str = "answered") -> Outcome:
     """Commit a reply made `at` a time: both turns to history, the reply to the outbound lane, the record of the message."""
     first = lane.entries[0]
     return Outcome(
@@ -26,7 +26,6 @@ def answered(lane: Lane, reply: Reply, *, question: str, at: int, dead: str = ""
         ),
         deliveries=(Delivery(id=delivery_id(first.id), reply=reply),),
         record=answered_record(reply, state=state, received_at=first.received_at, at=at),
-        dead=dead,
     )
 
 
@@ -55,7 +54,7 @@ def overdue(found: Overdue, settings: Settings, *, at: int) -> tuple[Lane, Outco
         return lane, kept_for_person(lane, messages)
     question = "\n".join(message.text for message in messages)
     reply = apology(messages, settings.apology)
-    return lane, answered(lane, reply, question=question, at=at, dead=exhausted, state="apologised")
+    return lane, replace(answered(lane, reply, question=question, at=at, state="apologised"), dead=exhausted)
 
 
 def undelivered(lane: Lane, reason: str) -> Outcome:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,11 @@ from engine.trace import Clock
 from workers.outcomes import answered, kept_for_person, only, overdue, read, unreadable
 
 log = structlog.get_logger()
+
+
+def key_of(lane: Lane) -> str:
+    """Names a lease: tokens are unique within a shard alone."""
+    return f"{lane.shard}/{lane.token}"
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,9 @@ class Unsaved:
 
 
 class Turns:
-    """Every turn is held, or its outcome or its release waits for `save`: nothing else is lost while Redis is away.
+    """A claimed turn is held, or its outcome or its release waits for `save`, so that none is dropped while Redis is away.
 
-    A turn is named by the token of its lease. What talks to Redis raises `StoreUnavailable` while it is away, and may be called again.
+    Its lease names it. What talks to Redis raises `StoreUnavailable` while that is away, and may be called again.
     """
 
     def __init__(self, settings: Settings, client: Client, *, on_committed: Callable[[Question, Reply], None]) -> None:
@@ -121,7 +126,7 @@ class Turns:
             newest = {held.lane.ref: held.lane for held in self._held.values() if held.lane.shard == shard.number}
             if newest:
                 refs = self.lanes.renew(shard, Direction.IN, list(newest.values())).run(self._client)
-                lost |= {newest[ref].token for ref in refs}
+                lost |= {key_of(newest[ref]) for ref in refs}
         return lost
 
     def forget(self, keys: Collection[str]) -> None:
@@ -140,8 +145,9 @@ class Turns:
     def _hold(self, lane: Lane, now: int) -> Question | None:
         messages, broken = read(lane.entries)
         if broken is not None:
-            log.error("not a message; kept as a dead letter", action="answer.unreadable", message=broken[0].id, error=str(broken[1]))
-            self._settle(only(lane, broken[0]), unreadable(str(broken[1])))
+            entry, error = broken
+            log.error("not a message; kept as a dead letter", action="answer.unreadable", message=entry.id, error=str(error))
+            self._settle(only(lane, entry), unreadable(str(error)))
             return None
         lane = only(lane, *lane.entries[: len(messages)])
         if lane.owner is not Owner.BOT:
@@ -149,7 +155,7 @@ class Turns:
             return None
         address = messages[0].address
         question = Question(
-            key=lane.token,
+            key=key_of(lane),
             conversation=Conversation(address=address, turns=lane.history, owner=lane.owner),
             messages=tuple(messages),
             waited_ms=now - messages[0].received_at,

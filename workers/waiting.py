@@ -5,7 +5,7 @@ import threading
 from engine.errors import StoreUnavailable
 from engine.keys import Direction, Shard
 from engine.settings import Settings
-from engine.store import SOCKET_TIMEOUT, connect, is_cluster, reachable
+from engine.store import SOCKET_TIMEOUT, Client, connect, is_cluster, reachable
 
 #: Longest blocking wait, seconds, well under the socket time-out.
 WAIT = min(1.0, SOCKET_TIMEOUT / 2)
@@ -14,7 +14,10 @@ SLICE = 0.1
 
 
 def bell_groups(settings: Settings, direction: Direction) -> list[tuple[list[str], float]]:
-    """The bells that can be waited for in one command, and for how long."""
+    """The bells that can be waited for in one command, and for how long.
+
+    :raises StoreUnavailable: if Redis is away.
+    """
     bells = [Shard(number).bell(direction) for number in range(settings.shards)]
     if len(bells) > 1 and is_cluster(settings.redis_url):
         return [([bell], SLICE) for bell in bells]
@@ -37,6 +40,7 @@ class Doorbell:
 
     def stop(self) -> None:
         self._stopped.set()
+        self._wanted.clear()
 
     def wanted(self, wanted: bool) -> None:
         """A busy worker leaves the bell to idle ones."""
@@ -46,16 +50,23 @@ class Doorbell:
             self._wanted.clear()
 
     def _listen(self) -> None:
-        client = connect(self._settings)
         while not self._stopped.is_set():
-            if not self._wanted.wait(WAIT):
-                continue
             try:
-                for bells, seconds in self._groups:
-                    with reachable():
-                        rung = client.blpop(bells, timeout=seconds)
-                    if rung:
-                        self._wake.set()
+                with connect(self._settings) as client:
+                    while not self._stopped.is_set():
+                        self._wait(client)
             except StoreUnavailable:
                 # The loop notices by itself and says so; it also looks for work every second without a bell.
                 self._stopped.wait(WAIT)
+
+    def _wait(self, client: Client) -> None:
+        if not self._wanted.wait(WAIT):
+            return
+        for bells, seconds in self._groups:
+            with reachable():
+                rung = client.blpop(bells, timeout=seconds)
+                if rung and not self._wanted.is_set():
+                    # The loop has filled up meanwhile: the ring is for another worker.
+                    client.rpush(rung[0], 1)
+                elif rung:
+                    self._wake.set()

@@ -1,0 +1,97 @@
+"""How the text of a variable becomes a value. Each raises `ValueError` with what is accepted as its text."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+
+def text(value: str) -> str:
+    """Any text."""
+    return value
+
+
+def words(value: str) -> tuple[str, ...]:
+    """Words separated by spaces or commas."""
+    return tuple(value.replace(",", " ").split())
+
+
+def lines(value: str) -> tuple[str, ...]:
+    """Texts separated by `|`."""
+    return tuple(part for part in value.split("|") if part)
+
+
+def path(value: str) -> Path:
+    """A path; `~` is the home folder."""
+    return Path(value).expanduser()
+
+
+def flag(value: str) -> bool:
+    """True or false, in the usual words."""
+    if value.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if value.lower() in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("true or false")
+
+
+def one_of(*accepted: str) -> Callable[[str], str]:
+    """One of the words."""
+
+    def parse(value: str) -> str:
+        if value not in accepted:
+            raise ValueError("one of " + ", ".join(accepted))
+        return value
+
+    return parse
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A whole number in a range."""
+
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", value) or not least <= int(value) <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(value)
+
+    return parse
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """A number in a range."""
+
+    def parse(value: str) -> float:
+        if not re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,9})?", value) or not least <= float(value) <= most:
+            raise ValueError(f"a number from {least:g} to {most:g}")
+        return float(value)
+
+    return parse
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """A URL with one of the schemes."""
+
+    def parse(value: str) -> str:
+        if value.partition("://")[0] not in schemes:
+            raise ValueError("a URL that begins with " + ", ".join(f"{scheme}://" for scheme in schemes))
+        return value
+
+    return parse
+
+
+def secret(value: str) -> str:
+    """A secret that is not too short to be one."""
+    if len(value) < 16:
+        raise ValueError("at least 16 characters")
+    return value
+
+
+def keys(value: str) -> tuple[str, ...]:
+    """Several secrets."""
+    return tuple(secret(key) for key in words(value))
+
+
+def model(value: str) -> str:
+    """The source of a model."""
+    if not re.fullmatch(r"(pypi|hf|path|gguf):\S+", value):
+        raise ValueError("pypi:NAME==VERSION, hf:ORG/NAME, path:DIR or gguf:FILE")
+    return value
