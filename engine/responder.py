@@ -159,7 +159,6 @@ class Responder:
         """
         requests = [Request(tokens=prepared.prompt.tokens, stream=prepared.question.streamed) for prepared in batch]
 
-
         def submit() -> Pending:
             return self.model.submit(requests, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
 

