@@ -24,6 +24,7 @@ from engine.messages import Address, Owner
 from engine.pending import Pending
 from engine.settings import Settings
 from tests import lane_probe
+from tests.conftest import wait_for
 from tests.desk import Desk, address
 from tests.loops import Gated, mill, small
 from tests.models import CHAT_TEMPLATE, TinyLlama
@@ -178,7 +179,7 @@ def test_a_shard_with_a_lane_on_its_last_attempt_is_served_though_the_first_is_n
 positions = st.sets(st.integers(0, 60), max_size=8)
 
 
-@hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=positions, after=positions)
 @pytest.mark.slow
 def test_whenever_redis_goes_away_every_message_gets_one_outcome(
@@ -216,7 +217,9 @@ def test_what_the_model_made_while_redis_was_away_is_committed_when_it_is_back(
         it.until_running()
         it.cuts.away = True
         it.model.let_go()
-        it.until(lambda: not it.step() and not it.loop._running)
+        wait_for(lambda: it.loop.finish() or not it.loop._running)
+        assert not it.step()
+        assert not it.loop.turns.saved
         it.cuts.away = False
         it.until(lambda: it.settled(*accepted))
         assert {it.record(one.id)["source"] for one in accepted} <= {"model", "fallback"}

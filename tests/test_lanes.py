@@ -891,6 +891,16 @@ def test_a_person_who_takes_over_stops_the_answer_that_is_being_made(desk: Desk)
     assert desk.accept("two").verdict is Verdict.ACCEPTED
 
 
+def test_an_answer_begun_before_a_person_took_over_is_refused_even_after_the_bot_is_back(desk: Desk) -> None:
+    desk.accept("one")
+    lane = desk.take()
+    desk.own(Owner.HUMAN)
+    desk.own(Owner.BOT)
+
+    assert desk.commit(lane, replies=1) is Settled.CHANGED
+    assert desk.commit(desk.take(), replies=1) is Settled.COMMITTED
+
+
 def test_what_was_meant_for_a_person_is_refused_once_the_bot_owns_it_again(desk: Desk) -> None:
     desk.own(Owner.WAITING)
     desk.accept("to history")

@@ -254,6 +254,9 @@ class Model(RuleBasedStateMachine):
     def own(self, to: Address, owner: Owner) -> None:
         ref = self.lanes.digests.lane(to)
         assert self.desk.own(owner, to=to) == len(self.tracks[IN, ref].queue)
+        if owner is not self.owner[ref]:
+            for post in self.tracks[IN, ref].queue:
+                post.revision += 1
         self.owner[ref] = owner
 
     # -- moves of workers -------------------------------------------------------------------------------------------------------
@@ -338,12 +341,12 @@ class Model(RuleBasedStateMachine):
         if ours:
             track.end_lease()
         verdict = Settled.COMMITTED
-        if stand != list(lane.pairs):
+        if owner and (owner == "bot") != (self.owner[lane.ref] is Owner.BOT):
+            verdict = Settled.OWNED
+        elif stand != list(lane.pairs):
             same = [id_ for id_, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(stand, lane.pairs, strict=False))]
             at = len(same)
             verdict = Settled.CHANGED if at < len(stand) and stand[at][0] == lane.pairs[at][0] else Settled.GONE
-        elif owner and (owner == "bot") != (self.owner[lane.ref] is Owner.BOT):
-            verdict = Settled.OWNED
         if verdict is Settled.COMMITTED:
             self.outcomes[lane.direction, lane.ref] += [post.id for post in track.queue[: len(stand)]]
             del track.queue[: len(stand)]

@@ -15,12 +15,13 @@ import click
 from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import beat_embedded_init, setup_logging
+from celery.worker import state
 
 from engine.errors import StartError
 from engine.keys import CELERY_PREFIX, FIGURES_TASK, IDLE_QUEUE, JOBS_QUEUE, RETENTION_TASK
 from engine.settings import Settings
 from engine.store import CONNECT_TIMEOUT, SOCKET_TIMEOUT
-from workers import leash
+from workers import control, leash
 from workers.answering import AnsweringStep
 from workers.delivering import DeliveringStep
 from workers.home import complete
@@ -32,7 +33,7 @@ FIGURES_EVERY, RETENTION_EVERY = 15.0, 3600.0
 
 def make_app(settings: Settings) -> Celery:
     """The app for these settings, with both loops as steps of the worker."""
-    app = Celery("replymill", include=["workers.tasks", "workers.control"])
+    app = Celery("replymill", include=["workers.tasks", control.__name__])
     app.settings = settings
     app.conf.update(_configuration(settings))
     app.steps["worker"].update((AnsweringStep, DeliveringStep))
@@ -110,6 +111,7 @@ def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
     """Run a worker with these loops, or `jobs` alone, until it is told to stop.
 
     :raises StartError: if it ends for any other reason.
+    :raises KeyboardInterrupt: if Ctrl-C told it to.
     """
     # Celery warns root because of pickle; we accept JSON alone, and a container has no other user.
     warnings.filterwarnings("ignore", category=SecurityWarning)
@@ -129,5 +131,7 @@ def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
         loglevel=settings.log_level.upper(),
     )
     worker.start()
+    if worker.exitcode and state.should_stop:
+        raise KeyboardInterrupt
     if worker.exitcode:
         raise StartError(f"the {role} worker ended with status {worker.exitcode}; its log says why")

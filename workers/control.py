@@ -18,12 +18,12 @@ def _loops(state: Any) -> list[Any]:
 
 
 @control_command(args=[("on", strtobool)], signature="[true|false]")  # type: ignore[untyped-decorator]
-def drain(state: Any, on: bool = True) -> dict[str, Any]:
+def drain(state: Any, on: bool | str = True) -> dict[str, Any]:
     """Claim nothing more, finish what is held; `false` takes it back."""
-    loops = _loops(state)
+    loops, draining = _loops(state), strtobool(on)
     for loop in loops:
-        loop.draining = on
-    return {"ok": f"{'draining' if on else 'claiming'}: {len(loops)} loops"}
+        loop.draining = draining
+    return {"ok": f"{'draining' if draining else 'claiming'}: {len(loops)} loops"}
 
 
 @inspect_command()  # type: ignore[untyped-decorator]

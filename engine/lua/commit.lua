@@ -10,6 +10,10 @@ local held = call('HMGET', state, 't', 'a', 'q')
 local ours = held[1] == a.token
 
 local function verdict()
+  local owned = call('EXISTS', P .. 'o:' .. a.ref) == 1
+  if (a.owner == 'bot' and owned) or (a.owner == 'person' and not owned) then
+    return 'owned'
+  end
   for position, pair in ipairs(a.pairs) do
     local head = entries[position] and header(entries[position])
     if not head or head.id ~= pair[1] then
@@ -18,10 +22,6 @@ local function verdict()
     if head.revision ~= pair[2] then
       return 'changed'
     end
-  end
-  local owned = call('EXISTS', P .. 'o:' .. a.ref) == 1
-  if (a.owner == 'bot' and owned) or (a.owner == 'person' and not owned) then
-    return 'owned'
   end
 end
 

@@ -1,0 +1,78 @@
+"""Remote control of a worker, by Celery's own `control` and `inspect` commands."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.celery_cli import ask_worker, run_celery, start_celery, system_with_broker
+from tests.conftest import wait_for
+from tests.system import System
+from workers import embedded
+
+pytestmark = pytest.mark.slow
+
+Running = tuple[System, embedded.EmbeddedRedis]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Iterator[Running]:
+    """One worker with both loops, for all tests here."""
+    with system_with_broker(tmp_path_factory.mktemp("control"), tiny_model) as (system, broker):
+        system.start("web")
+        start_celery(system)
+        yield system, broker
+
+
+def engine(system: System) -> dict[str, dict[str, Any]]:
+    """What each loop is at, by its kind."""
+    return {figures["loop"]: figures for figures in ask_worker(system, "inspect", "engine").values()}
+
+
+def test_engine_tells_what_the_loops_are_at(running: Running) -> None:
+    system, _ = running
+    system.wait_delivered(system.post("hello", conversation="e")[1].json()["id"])
+    found = engine(system)
+    assert set(found) == {"answer", "deliver"}
+    answer, deliver = found["answer"], found["deliver"]
+    assert answer["model"] == system.extra["MODEL"]
+    assert answer["replicas"] >= 1
+    assert (answer["held"], answer["waiting"], answer["draining"]) == (0, 0, False)
+    assert int(answer["done"]) >= 1
+    assert float(answer["tokens_rate"]) > 0
+    assert deliver["platforms"] == ["page", "webhook"]
+    assert deliver["sending"] == 0
+
+
+@pytest.mark.parametrize(("on", "off"), [("true", "false"), ("yes", "no")], ids=["true", "yes"])
+def test_a_drained_worker_takes_nothing_until_the_drain_is_taken_back(running: Running, on: str, off: str) -> None:
+    system, _ = running
+    assert ask_worker(system, "control", "drain", on) == {"ok": "draining: 2 loops"}
+    assert [loop["draining"] for loop in engine(system).values()] == [True, True]
+    message = system.post("is anybody there?", conversation=f"d{on}")[1].json()["id"]
+    waiting = ask_worker(system, "inspect", "lanes")["0"]["in"]
+    assert (waiting["messages"], waiting["leased"]) == (1, 0)
+    assert system.message(message)["state"] == "waiting"
+    assert ask_worker(system, "control", "drain", off) == {"ok": "claiming: 2 loops"}
+    system.wait_delivered(message)
+
+
+def test_drain_without_a_word_means_drain(running: Running) -> None:
+    system, _ = running
+    assert ask_worker(system, "control", "drain") == {"ok": "draining: 2 loops"}
+    assert ask_worker(system, "control", "drain", "false") == {"ok": "claiming: 2 loops"}
+
+
+def test_a_drain_that_is_neither_true_nor_false_is_refused(running: Running) -> None:
+    system, _ = running
+    done = run_celery(system, "control", "--timeout", "2", "drain", "perhaps")
+    assert done.returncode != 0
+    assert not any(loop["draining"] for loop in engine(system).values())
+
+
+def test_lanes_tells_the_backlog_of_both_directions(running: Running) -> None:
+    system, _ = running
+    wait_for(lambda: ask_worker(system, "inspect", "lanes")["0"]["out"]["messages"] == 0)
+    assert ask_worker(system, "inspect", "lanes") == {
+        "0": {name: {"messages": 0, "deferred": 0, "lanes": 0, "leased": 0, "age_ms": 0} for name in ("in", "out")}
+    }
