@@ -7,6 +7,7 @@ A missing server fails the test in CI and skips it elsewhere.
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -30,6 +31,11 @@ VERSIONS = ("6.2", "7")
 # Examples share two cores with servers and models: a slow one says nothing.
 hypothesis.settings.register_profile("shared-machine", deadline=None)
 hypothesis.settings.load_profile("shared-machine")
+
+
+# Whoever runs the tests in the background or under `nohup` has them ignore signals, and so every process they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], T], timeout: float = 10.0) -> T:

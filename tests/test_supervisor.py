@@ -151,6 +151,16 @@ def test_the_terminals_ctrl_c_reaches_the_supervisor_alone(crew: Crew, tmp_path:
     assert os.getpgid(pid) != os.getpgid(process.pid)
 
 
+def test_ctrl_c_stops_a_supervisor_that_a_shell_started_in_the_background(tmp_path: Path) -> None:
+    described = json.dumps([[("worker", 5.0, POLITE.replace("{name}", "worker"))]])
+    asked = "trap '' INT; exec \"$@\""
+    command = ["/bin/sh", "-c", asked, "sh", sys.executable, "-m", "tests.crew", "stages", str(tmp_path), described]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        wait_for((tmp_path / "up").exists)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
 def test_a_hang_up_ignored_from_the_start_stays_ignored(tmp_path: Path) -> None:
     described = json.dumps([[("worker", 5.0, POLITE.replace("{name}", "worker"))]])
     command = [

@@ -1,5 +1,6 @@
 """What the command line asks of a running system."""
 
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ from engine.errors import Overloaded, ReplymillError
 from engine.keys import FIGURES, WORKER_PATTERN
 from engine.lanes import Lanes
 from engine.messages import Delivery, Reply, Source
-from engine.moves import Backlog, Verdict, read_entry
+from engine.moves import Backlog, Verdict
 from engine.settings import Settings
 from engine.store import Client, adopt, connect, reachable
 
+#: See `engine.messages.Entry`.
+_HEADER = re.compile(rb"\A[^ \n]+ [0-9]+ [0-9]+ [0-9]+ [0-9]+\n")
 #: One blocking read, seconds; under the socket time-out.
 SLICE = 2.0
 
@@ -83,14 +86,12 @@ def _letters(settings: Settings, client: Client) -> Iterator[dict[str, Any]]:
             raw: dict[bytes, bytes] = client.hgetall(shard.dead(name.decode()))
             if raw:
                 entry = raw.pop(b"entry")
-                yield {"id": name.decode(), **_texts(raw), "bytes": len(entry), "text": _readable(entry)}
+                yield {"id": name.decode(), **_texts(raw), "bytes": len(entry), "text": readable(entry)}
 
 
-def _readable(entry: bytes) -> str:
-    """The body of a dead letter as text, whatever it is; an operator reads it, no program does."""
-    head, line_feed, _ = entry.partition(b"\n")
-    body = read_entry(entry).body if line_feed and len(head.split(b" ")) == 5 else entry
-    return body.decode(errors="replace")
+def readable(entry: bytes) -> str:
+    """The bytes of a dead letter as text, without the header that an entry of a lane has; a person reads it, no program does."""
+    return _HEADER.sub(b"", entry, count=1).decode(errors="replace")
 
 
 def _texts(raw: dict[bytes, bytes]) -> dict[str, str]:

@@ -70,9 +70,11 @@ class Crew:
         self.stages = stages
         self._watched: list[_Watch] = []
         self._settled = False
-        # A signal ignored from the start (`nohup`) stays ignored.
-        stops = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-        self._signals = {number for number in stops if signal.getsignal(number) is not signal.SIG_IGN} | {signal.SIGCHLD}
+        # A shell that starts us in the background has us ignore Ctrl-C, which is asked for by name then; `nohup` means what it says.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._signals = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._signals.add(signal.SIGHUP)
 
     def __enter__(self) -> Self:
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import structlog
+from kombu.exceptions import OperationalError
 
 from engine.responder import Generating
 
@@ -27,7 +28,7 @@ class BatchEvents:
     def __init__(self, app: Any, hostname: str) -> None:
         self._app = app
         self._hostname = hostname
-        self._errors: tuple[type[Exception], ...] = app.connection_for_write().connection_errors
+        self._errors: tuple[type[Exception], ...] = (OperationalError, *app.connection_for_write().connection_errors)
         self._queue: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue(BUFFER)
         self._ids: dict[int, str] = {}
         self._closed = False
@@ -53,6 +54,7 @@ class BatchEvents:
         """Send what still waits, if the broker takes it at once."""
         self._put(_END)
         self._thread.join(FAREWELL)
+        self._closed = True
 
     def _put(self, kind: str, **fields: Any) -> None:
         try:

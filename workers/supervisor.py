@@ -41,7 +41,6 @@ def up(settings: Settings, *, prepare: Callable[[Settings], None], verbose: bool
     """
     # Until the crew takes signals up, an end asked for by the system unwinds like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # A shell that starts it in the background has it ignore Ctrl-C; asked by name, it must stop all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     check_port(settings.host, settings.port)
     logs = home.private_folder(home.private_folder(settings.data_dir) / "logs")

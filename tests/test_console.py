@@ -1,0 +1,161 @@
+"""What the command line asks of a running system."""
+
+import asyncio
+import dataclasses
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.page import NAME as PAGE
+from connectors.page import Page
+from engine.cache import CacheKey, ReplyCache
+from engine.errors import Overloaded, ReplymillError, StoreMismatch, StoreUnavailable
+from engine.keys import FIGURES, Direction
+from engine.lanes import Lanes
+from engine.messages import Address, Delivery, Reply
+from engine.settings import Settings
+from engine.store import adopt, connect_async
+from tests.desk import Desk, address
+from tests.loops import mill, small
+from workers import console
+from workers.figures import Figures
+from workers.outcomes import undelivered
+
+pytestmark = pytest.mark.one_redis
+
+
+def test_a_question_goes_through_the_queue_and_comes_back_as_a_reply(
+    settings: Settings, redis_client: redis.Redis, tiny_model: Path
+) -> None:
+    """Asked in a thread, answered by a loop that is stepped here, posted to the page's stream by hand."""
+    replies: list[Reply] = []
+    asking = threading.Thread(target=lambda: replies.append(console.ask(settings, "What is a lamp?")))
+
+    async def post(delivery: Delivery) -> None:
+        client = await connect_async(settings)
+        try:
+            await Page(settings, client).send(delivery)
+        finally:
+            await client.aclose()
+
+    with mill(small(settings), tiny_model, redis_client) as it:
+        asking.start()
+        it.until(it.posted)
+        (delivery,) = it.posted()
+        asyncio.run(post(delivery))
+        asking.join(10)
+    assert replies == [delivery.reply]
+    assert delivery.reply.address.platform == PAGE
+
+
+def test_a_question_that_nobody_answers_ends_at_its_deadline_with_a_hint(settings: Settings, redis_client: redis.Redis) -> None:
+    with pytest.raises(ReplymillError, match=r"no reply within 1 s: is a worker running"):
+        console.ask(dataclasses.replace(settings, deadline_chat=1.0), "Is anybody there?")
+
+
+def test_a_question_that_a_full_tenant_cannot_take_says_so(settings: Settings, redis_client: redis.Redis) -> None:
+    full = dataclasses.replace(settings, tenant_messages=1)
+    desk = Desk(redis_client, Lanes(full))
+    desk.accept("first", to=Address(platform=PAGE, tenant="default", channel="somebody"))
+    with pytest.raises(Overloaded, match="try again later"):
+        console.ask(full, "second")
+
+
+def test_a_redis_that_was_first_used_with_another_key_is_refused(settings: Settings, redis_client: redis.Redis) -> None:
+    adopt(redis_client, settings)
+    with pytest.raises(StoreMismatch, match="REPLYMILL_SECRET_KEY"):
+        console.ask(dataclasses.replace(settings, secret_key="another secret key"), "hello")
+
+
+def test_status_tells_the_backlog_over_all_shards_and_what_the_workers_do(settings: Settings, redis_client: redis.Redis) -> None:
+    split = dataclasses.replace(settings, shards=3)
+    desk = Desk(redis_client, Lanes(split))
+    for number in range(7):
+        desk.accept("hello", to=address(channel=f"channel {number}"))
+    worker = Figures("answer@here", "answer", split)
+    worker.done(120)
+    worker.write(redis_client, waiting=0, running=0)
+    Figures("deliver@here", "deliver", split).write(redis_client, running=0)
+    redis_client.lpush(FIGURES, json.dumps({"at": 1, "inbound": 2, "outbound": 3, "age_ms": 4}))
+    found = console.status(split)
+    assert found["inbound"] | {"messages": 7, "deferred": 0, "leased": 0, "lanes": 7} == found["inbound"]
+    assert found["outbound"]["messages"] == 0
+    assert [one["loop"] for one in found["workers"]] == ["answer", "deliver"]
+    assert found["answered_per_s"] == 120.0
+    assert found["tokens_per_s"] == 0.0
+    assert found["history"] == [{"at": 1, "inbound": 2, "outbound": 3, "age_ms": 4}]
+
+
+def test_status_of_an_empty_system_is_all_zero(settings: Settings, redis_client: redis.Redis) -> None:
+    found = console.status(settings)
+    assert (found["inbound"]["age_ms"], found["workers"], found["history"], found["answered_per_s"]) == (0, [], [], 0)
+
+
+RAW = [
+    b"no header at all",
+    b"one two three four five\nlooks like a header and is none",
+    b"\xff \xfe 1 2 3\nbytes that are no text",
+    b"id 1 2 3 4\nthe body of an entry",
+    b"",
+    b"\n",
+]
+
+
+@pytest.mark.parametrize("raw", RAW, ids=range(len(RAW)))
+def test_a_dead_letter_is_listed_whatever_its_bytes_are(settings: Settings, redis_client: redis.Redis, raw: bytes) -> None:
+    desk = Desk(redis_client, Lanes(settings))
+    desk.lanes.bury(address(), "m1", raw, reason="no message we know").run(redis_client)
+    (letter,) = console.dead_letters(settings)
+    assert letter["reason"] == "no message we know"
+    assert letter["bytes"] == len(raw)
+    assert letter["text"] == ("the body of an entry" if raw.startswith(b"id 1") else raw.decode(errors="replace"))
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_can_be_shown(raw: bytes) -> None:
+    assert isinstance(console.readable(raw), str)
+
+
+def test_dead_letters_of_both_directions_are_listed_the_newest_first(settings: Settings, redis_client: redis.Redis) -> None:
+    desk = Desk(redis_client, Lanes(settings))
+    accepted = desk.accept("hello")
+    desk.fail(2)
+    desk.commit(desk.take(), replies=1, dead="3 attempts failed")
+    desk.advance(5)
+    lane = desk.take(Direction.OUT)
+    assert desk.lanes.commit(lane, undelivered(lane, "the chat is gone")).run(redis_client) == "committed"
+    newest, oldest = console.dead_letters(settings)
+    assert (newest["id"], newest["direction"], newest["reason"]) == (f"{accepted.id}-0", "out", "the chat is gone")
+    assert (oldest["id"], oldest["direction"], oldest["attempts"]) == (accepted.id, "in", "2")
+    assert "hello" in oldest["text"]
+
+
+def test_a_letter_whose_time_is_over_is_not_listed_though_the_index_still_names_it(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    redis_client.zadd("rm:{0}:dead", {"gone": 1})
+    assert console.dead_letters(settings) == []
+
+
+def test_the_cache_is_counted_and_purged(settings: Settings, redis_client: redis.Redis) -> None:
+    kept = ReplyCache(settings, redis_client, CacheKey(model="m", prompt="p"))
+    kept.keep("acme", "one", "1")
+    kept.recall([("acme", "one"), ("acme", "two")])
+    assert console.cache_stats(settings) == {"entries": 1, "hits": 1, "misses": 1}
+    assert console.purge_cache(settings) == 1
+    assert console.cache_stats(settings)["entries"] == 0
+
+
+def test_without_redis_each_question_is_one_clear_error(settings: Settings, free_port: Callable[[], int]) -> None:
+    nowhere = dataclasses.replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    for asked in (console.status, console.dead_letters, console.purge_cache, console.cache_stats):
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            asked(nowhere)
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        console.ask(nowhere, "hello")
