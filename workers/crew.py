@@ -70,7 +70,7 @@ class Crew:
         self.stages = stages
         self._watched: list[_Watch] = []
         self._settled = False
-        # A shell that starts us in the background has us ignore Ctrl-C, which is asked for by name then; `nohup` means what it says.
+        # A shell that starts us in the background has us ignore Ctrl-C, which is then asked for by name; `nohup` is meant.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._signals = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
