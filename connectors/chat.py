@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from connectors import page
+from connectors import journal, page
 from connectors.bodies import answerable, read_as, read_object
 from connectors.contract import Platform
 from connectors.figures import Figures
@@ -111,7 +111,9 @@ class Chat:
         except NothingToAnswer as error:
             raise NothingToAnswer(self.settings.no_text) from error
         message = page.message(session, text, message_id=typed.id or secrets.token_urlsafe(16))
-        taken = await self.intake().settle(self.platform, message)
+        intake = self.intake()
+        taken = await intake.settle(self.platform, message)
+        journal.accepted(intake.lanes, message, taken)
         if self.figures:
             self.figures.settled(self.platform.name, taken.verdict)
         return answer({"id": taken.id, "state": taken.state}, 202)

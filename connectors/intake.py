@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from connectors.contract import Deletion, Edit, Inbound, Platform, Receiver, Request
-from engine.errors import Overloaded
+from engine.errors import MalformedRequest, Overloaded
 from engine.lanes import Lanes
-from engine.messages import Address, Delivery, InboundMessage, Reply, Source
+from engine.messages import Delivery, InboundMessage, Reply, Source
 from engine.moves import Accepted, Verdict
 from engine.settings import Settings
 from engine.store import AsyncClient
@@ -45,12 +45,13 @@ class Intake:
         """Do what one message, edit or deletion asks for.
 
         :raises Overloaded: the lane or the tenant is full.
+        :raises MalformedRequest: an edit or a deletion names a message of another conversation.
         """
         if isinstance(inbound, Deletion):
-            said = await self.lanes.cancel(inbound.address, inbound.logical_id).run_async(self.client)
+            said = _here(await self.lanes.cancel(inbound.address, inbound.logical_id).run_async(self.client))
             return Taken(self.lanes.message_id(inbound.address, inbound.logical_id), said, f"deletion-{said}")
         if isinstance(inbound, Edit):
-            said = await self.lanes.amend(inbound.message).run_async(self.client)
+            said = _here(await self.lanes.amend(inbound.message).run_async(self.client))
             return Taken(self._id(inbound.message), said, f"edit-{said}")
         accepted = await self.take(platform, inbound)
         return Taken(accepted.id, _STATES[accepted.verdict], accepted.verdict)
@@ -81,10 +82,12 @@ class Intake:
         return self.lanes.message_id(message.address, message.dedupe_ids[0])
 
     def _notice(self, message: InboundMessage) -> Delivery:
-        """Sent once when the lane is full; its id cannot meet that of an answer."""
-        message_id = self._id(message)
-        return Delivery(id=f"{message_id}-full", reply=_fixed(message.address, self.settings.lane_full, message, message_id))
+        """Sent once when the lane is full; it answers no message, and its id cannot meet that of an answer."""
+        text = Reply(in_reply_to=(), address=message.address, text=self.settings.lane_full, source=Source.FALLBACK)
+        return Delivery(id=f"notice-{self._id(message)}-0", reply=text)
 
 
-def _fixed(address: Address, text: str, message: InboundMessage, message_id: str) -> Reply:
-    return Reply(in_reply_to=(message_id,), address=address, text=text, source=Source.FALLBACK, reference=message.dedupe_ids[0])
+def _here(said: str) -> str:
+    if said == "elsewhere":
+        raise MalformedRequest("message_id names a message of another conversation")
+    return said

@@ -7,6 +7,7 @@ import structlog
 
 from engine import store
 from engine.errors import StoreError, StoreMismatch, StoreUnavailable
+from engine.keys import READY
 from engine.settings import Settings
 from engine.store import AsyncClient, reachable
 
@@ -14,6 +15,8 @@ log = structlog.get_logger()
 
 #: Pauses between attempts to connect, seconds.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+#: What the check of readiness writes is gone after this time, milliseconds.
+READY_LIFE = 10_000
 
 
 class Link:
@@ -59,9 +62,9 @@ class Link:
         return self._listener or self._client
 
     async def check(self) -> None:
-        """:raises StoreUnavailable: if Redis does not answer now, or is not ours."""
+        """:raises StoreUnavailable: if Redis does not take a write now, or is not ours."""
         with reachable():
-            await self.client.ping()
+            await self.client.set(READY, b"", px=READY_LIFE)
 
     async def close(self) -> None:
         for client in (self._listener, self._client):

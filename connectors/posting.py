@@ -7,12 +7,13 @@ it follows no redirect, uses no proxy of the environment, and reads at most 64 k
 import asyncio
 import email.utils
 import re
+import socket
 import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import httpx
 from httpx_secure import SSRFProtectionError, httpx_ssrf_protection
@@ -48,6 +49,7 @@ def guarded_client(url: str, *, private: bool, connections: int) -> httpx.AsyncC
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+        event_hooks={"request": [] if private else [OutwardOnly()]},
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_ALIVE),
     )
     # The host as the transport sees it: without brackets, internationalised names encoded.
@@ -58,6 +60,42 @@ def guarded_client(url: str, *, private: bool, connections: int) -> httpx.AsyncC
         return registered and (private or is_public(address))
 
     return httpx_ssrf_protection(client, check_globally_reachable=not private, custom_validator=allowed, dns_cache_ttl=DNS_LIFE)
+
+
+class OutwardOnly:
+    """Looks a host up before each request and refuses it if any address of it is inside; the transport itself connects to find out.
+
+    What the transport then connects to is checked once more, so that a name whose addresses change in between leads nowhere either.
+    """
+
+    def __init__(self) -> None:
+        #: The host that was found outside, and until when that holds.
+        self._outside = ("", 0.0)
+
+    async def __call__(self, request: httpx.Request) -> None:
+        """:raises DeliveryRefused: an address is inside.
+        :raises RetryLater: the name does not lead to an address at present.
+        """
+        host = request.url.raw_host.decode("ascii").strip("[]")
+        if self._outside[0] == host and time.monotonic() < self._outside[1]:
+            return
+        if not all(is_public(address) for address in await resolve(host, port_of(request.url))):
+            raise DeliveryRefused("the callback leads to an address inside, which is not allowed")
+        self._outside = (host, time.monotonic() + DNS_LIFE)
+
+
+async def resolve(host: str, port: int) -> list[_IPAddress]:
+    """Every address of a host.
+
+    :raises RetryLater: there is none at present, or no name server answers in time.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise RetryLater(f"the name of the callback cannot be resolved ({type(error).__name__})", after=0) from error
+    return [ip_address(sockaddr[0]) for *_, sockaddr in found]
 
 
 def port_of(url: httpx.URL) -> int:

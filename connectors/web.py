@@ -20,12 +20,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from connectors import contract, page
+from connectors import contract, journal, page
 from connectors.auth import CHALLENGE, ApiKeys
 from connectors.chat import Chat
 from connectors.contract import Receiver
 from connectors.figures import CONTENT_TYPE, Figures, shared_text
 from connectors.guard import Guard, answer, explain, problem
+from connectors.haste import HastyProtocol
 from connectors.intake import Intake, Taken
 from connectors.link import Link, mismatch
 from connectors.messages import show
@@ -82,17 +83,31 @@ class Web:
         async def receive(request: Request) -> Response:
             asked = contract.Request(request.path_params.get("name", ""), headers_of(request), await request.body())
             platform.verify(asked)
-            intake = self.intake()
             try:
                 inbound = platform.parse(asked)
             except UnparseableMessage as error:
-                taken = [await intake.bury(platform, asked, reason=str(error))]
-                log.warning("a verified request is no message we know", action="web.buried", message=taken[0].id, reason=str(error))
+                taken = [await self.bury(platform, asked, reason=str(error))]
             else:
-                taken = [await intake.settle(platform, one) for one in inbound]
+                taken = [await self.settle(platform, one) for one in inbound]
             return self.acknowledge(platform, taken)
 
         return receive
+
+    async def settle(self, platform: Receiver, inbound: contract.Inbound) -> Taken:
+        taken = await self.intake().settle(platform, inbound)
+        journal.accepted(self.lanes, inbound, taken)
+        return taken
+
+    async def bury(self, platform: Receiver, asked: contract.Request, *, reason: str) -> Taken:
+        taken = await self.intake().bury(platform, asked, reason=reason)
+        log.warning(
+            "a verified request is no message we know",
+            action="web.buried",
+            message=taken.id,
+            conversation=self.lanes.digests.lane(platform.origin(asked)[0]),
+            reason=reason,
+        )
+        return taken
 
     def acknowledge(self, platform: Receiver, taken: list[Taken]) -> Response:
         """202 with the id and the state of the first message of a request."""
@@ -170,7 +185,7 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
-                http="httptools",
+                http=HastyProtocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -216,12 +231,15 @@ def headers_of(request: Request) -> dict[str, str]:
 
 def starlette(web: Web) -> Starlette:
     """The routes of `web` inside their guard."""
-    return Starlette(
+    made = Starlette(
         routes=web.routes(),
         middleware=[Middleware(Guard, limit=web.settings.max_body, figures=web.figures)],
         exception_handlers={HTTPException: _explained},
         lifespan=web.lifespan,
     )
+    # A redirect would go to whatever host the caller names.
+    made.router.redirect_slashes = False
+    return made
 
 
 async def _explained(_: Request, error: Exception) -> Response:

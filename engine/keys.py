@@ -21,16 +21,17 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `<d>:bell` | list | at most 64 | all that make a lane ready | waiting claims | wakes a waiting worker |
 | `d:<digest>` | string | the platform's dedupe time | accept | accept, amend, look | recognises a repeat; holds the lane, so a message can be found |
 | `x:<digest>` | string | an hour | amend, cancel | accept | an edit or a deletion that came before its message |
-| `m:<id>` | hash | `record_ttl` | commit | look | state, reply and timings of an answered message |
+| `m:<id>` | hash | `record_ttl` | commit, cancel | look | state, reply and timings of an answered message |
 | `h:<ref>` | list | `history_ttl` | commit, accept | claim | turns of the conversation, oldest first |
 | `o:<ref>` | string | `history_ttl` | own | accept, claim, commit | the owner, where it is not the bot |
 | `n:<ref>` | string | ten minutes | accept | accept | the notice that the lane is full was sent |
 | `fence` | string | always | claim | claim | counts leases: with a random nonce it makes the token |
-| `dead` | zset by time | always | commit, bury | list of dead letters | index of the dead letters |
+| `dead` | zset by time, at most 10,000 | always | commit, bury | list of dead letters | index of the dead letters |
 | `dead:<id>` | hash | `dead_ttl` | commit, bury | list of dead letters | reason, attempts and bytes of a dead letter |
 
 | other key | type | lives | written by | read by | because |
 |---|---|---|---|---|---|
+| `rm:ready` | string | ten seconds | web | nobody | whether Redis takes writes, for `/readyz` |
 | `rm:meta` | hash | always | first start | every start | shard count and fingerprint of the secret key, which cannot change |
 | `rm:cache:<tenant>:<digest>` | string | `cache_ttl` | responder | responder | a reply to reuse |
 | `rm:cache-stats:<tenant>` | hash | always | responder | status | hits and misses |
@@ -46,6 +47,8 @@ from enum import StrEnum
 
 #: First start records here what can never change.
 META = "rm:meta"
+#: Written to see whether Redis takes writes.
+READY = "rm:ready"
 #: Celery queue of the periodic and one-off jobs, the only queue that is consumed.
 JOBS_QUEUE = "replymill.jobs"
 #: Celery queue that loop workers listen to and nothing is sent to: a Redis outage with work at hand would end them.

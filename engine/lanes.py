@@ -97,15 +97,16 @@ class Lanes:
         )
 
     def amend(self, message: InboundMessage) -> Call[str]:
-        """Replace a message not yet answered; says `amended`, `answered` or `unseen` (then the edit waits for it)."""
+        """Replace a message not yet answered; says `amended`, `answered`, `unseen` (then the edit waits for it) or `elsewhere`."""
         blobs = Blobs()
         parts = {"cost": estimate(message.text), "body": blobs.add(message.encode()), "turn": blobs.add(_turn(message))}
         arguments = self._named(message.address, message.dedupe_ids[0]) | parts
         return Call("amend", self.shard_of(message.address), arguments, tuple(blobs.collected), text_of)
 
     def cancel(self, address: Address, logical_id: str) -> Call[str]:
-        """Drop a message not yet answered; says `cancelled`, `answered` or `unseen` (then the deletion waits for it)."""
-        return Call("cancel", self.shard_of(address), self._named(address, logical_id), (), text_of)
+        """Drop a message not yet answered; says `cancelled`, `answered`, `elsewhere` or `unseen` (then the deletion waits)."""
+        arguments = self._named(address, logical_id) | {"record_ttl": _ms(self.settings.record_ttl)}
+        return Call("cancel", self.shard_of(address), arguments, (), text_of)
 
     def claim(self, shard: Shard, direction: Direction, *, items: int, tokens: int, empty: bool) -> Call[Claim]:
         """Lease up to `items` lanes within `tokens`. Inbound lanes come whole (one turn), outbound ones delivery by delivery."""
@@ -210,7 +211,7 @@ class Lanes:
 
 def _turn(message: InboundMessage) -> bytes:
     """The message as it stands in the history of a conversation that a person owns."""
-    return Turn(role=Role.USER, text=message.text, at=int(time.time() * 1000)).encode()
+    return Turn.kept(Role.USER, message.text, at=int(time.time() * 1000)).encode()
 
 
 def _item(item_id: str, body: bytes, blobs: Blobs, *, cost: int, deadline: float) -> dict[str, Any]:

@@ -122,6 +122,10 @@ class Owner(StrEnum):
     HUMAN = "human"
 
 
+#: Most characters of a turn that a history keeps, as many as the default prompt holds; a claim reads whole histories.
+TURN_CHARACTERS = 4_000
+
+
 class Turn(Wire, frozen=True, array_like=True, kw_only=True):
     """One thing said in a conversation."""
 
@@ -129,6 +133,13 @@ class Turn(Wire, frozen=True, array_like=True, kw_only=True):
     text: str
     #: Unix time in milliseconds.
     at: int
+
+    @classmethod
+    def kept(cls, role: Role, text: str, *, at: int) -> Self:
+        """The turn as a history keeps it: of a text that is too long, its beginning and its end."""
+        half = TURN_CHARACTERS // 2
+        short = text if len(text) <= TURN_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
+        return cls(role=role, text=short, at=at)
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):

@@ -78,7 +78,7 @@ class Settings:
     api_keys: tuple[str, ...] = _setting(
         (), values.keys, "keys for `/v1/`, separated by spaces; empty: one kept in the data folder", secret=True
     )
-    max_body: int = _setting(262_144, values.whole(1024, 16_777_216), "largest request body, bytes")
+    max_body: int = _setting(1_048_576, values.whole(1024, 16_777_216), "largest request body, bytes")
     page_hosts: tuple[str, ...] = _setting(
         (), values.words, "public host names of the chat page, separated by spaces; localhost and plain addresses are known"
     )

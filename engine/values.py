@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 def text(value: str) -> str:
@@ -73,6 +74,7 @@ def url(*schemes: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value.partition("://")[0] not in schemes:
             raise ValueError("a URL that begins with " + ", ".join(f"{scheme}://" for scheme in schemes))
+        _check_port(value)
         return value
 
     return parse
@@ -95,3 +97,14 @@ def model(value: str) -> str:
     if not re.fullmatch(r"(pypi|hf|path|gguf):\S+", value):
         raise ValueError("pypi:NAME==VERSION, hf:ORG/NAME, path:DIR or gguf:FILE")
     return value
+
+
+def _check_port(value: str) -> None:
+    try:
+        parts = urlsplit(value)
+        if parts.scheme != "sentinel":
+            _ = parts.port
+    except ValueError:
+        raise ValueError(
+            "a URL with a number for its port, and with `/`, `@` and `#` in a password written %2F, %40 and %23"
+        ) from None

@@ -42,7 +42,7 @@ def system_with_broker(folder: Path, model: Path) -> Iterator[tuple[System, embe
 def start_celery(system: System, *options: str, role: str = "celery") -> subprocess.Popen[bytes]:
     """`celery -A workers.app worker` with options, once its loops or its consumer run."""
     with (system.folder / f"{role}.log").open("ab") as log:
-        command = [*COMMAND, "worker", "--hostname", WORKER, *options]
+        command = [*COMMAND, "worker", "--hostname", WORKER, "--without-mingle", *options]
         process = subprocess.Popen(command, env=system.environ, cwd=ROOT, stdout=log, stderr=log)
     system.processes[role] = process
     wait_for(lambda: system.check_alive() or "ready." in system.log(role), timeout=30)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.batching import Limits, choose, room
+from engine.keys import Shard
+from workers.batching import Limits, Round, choose, room
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,37 @@ def test_a_turn_longer_than_the_token_budget_goes_alone() -> None:
 @given(st.integers(0, 500), st.integers(1, 8), limits)
 def test_a_worker_claims_one_batch_ahead_and_no_more(held: int, replicas: int, bounds: Limits) -> None:
     assert held + room(held, replicas, bounds) == max(held, bounds.items * (replicas + 1))
+
+
+shards = st.integers(1, 8).map(lambda count: [Shard(number) for number in range(count)])
+
+
+@given(shards)
+def test_every_shard_comes_first_in_its_turn(every: list[Shard]) -> None:
+    served = Round(every)
+    firsts = [served.shards()[0] for _ in every * 2]
+    assert firsts == every * 2
+
+
+@given(shards, st.data())
+def test_a_round_names_every_shard_once_those_first_where_a_lane_waits_for_an_empty_worker(
+    every: list[Shard], data: st.DataObject
+) -> None:
+    served = Round(every)
+    waiting: set[Shard] = set()
+    for shard in data.draw(st.lists(st.sampled_from(every))):
+        suspects = data.draw(st.booleans())
+        served.note(shard, suspects=suspects)
+        waiting = waiting | {shard} if suspects else waiting - {shard}
+        order = served.shards()
+        assert sorted(order, key=lambda one: one.number) == every
+        assert set(order[: len(waiting)]) == waiting
+        assert served.suspects is bool(waiting)
+
+
+@given(shards.filter(lambda every: len(every) > 1))
+def test_where_lanes_wait_in_several_shards_none_of_them_is_always_first(every: list[Shard]) -> None:
+    served = Round(every)
+    for shard in every[:2]:
+        served.note(shard, suspects=True)
+    assert {served.shards()[0] for _ in every * 2} == set(every[:2])

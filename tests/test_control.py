@@ -1,11 +1,13 @@
 """Remote control of a worker, by Celery's own `control` and `inspect` commands."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.celery_cli import ask_worker, run_celery, start_celery, system_with_broker
+from engine.keys import IDLE_QUEUE
+from tests.celery_cli import WORKER, ask_worker, run_celery, start_celery, system_with_broker
 from tests.conftest import wait_for
 from tests.system import System
 from workers import embedded
@@ -76,3 +78,9 @@ def test_lanes_tells_the_backlog_of_both_directions(running: Running) -> None:
     assert ask_worker(system, "inspect", "lanes") == {
         "0": {name: {"messages": 0, "deferred": 0, "lanes": 0, "leased": 0, "age_ms": 0} for name in ("in", "out")}
     }
+
+
+def test_a_loop_worker_consumes_nothing_but_a_queue_that_stays_empty(running: Running) -> None:
+    system, _ = running
+    done = run_celery(system, "inspect", "--json", "--destination", WORKER, "active_queues")
+    assert [queue["name"] for queue in json.loads(done.stdout.strip().splitlines()[-1])[WORKER]] == [IDLE_QUEUE]

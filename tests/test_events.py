@@ -126,7 +126,6 @@ def test_events_that_no_broker_takes_are_dropped_and_hold_up_nobody(free_port: C
     assert events._queue.qsize() <= BUFFER
     assert events._thread.is_alive()
     events.close()
-    wait_for(lambda: not events._thread.is_alive())
 
 
 def test_closing_sends_what_still_waits(running: Running) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 import redis
 
 from connectors.contract import Deletion, Edit, Request
 from connectors.intake import Intake, Taken
 from connectors.webhook import Webhook
-from engine.errors import Overloaded, StoreUnavailable
+from engine.errors import MalformedRequest, Overloaded, StoreUnavailable
 from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Delivery, InboundMessage, Owner, Source
@@ -109,6 +110,14 @@ def test_a_deletion_that_comes_first_waits_for_its_message(settings: Settings, r
     assert waiting(settings, redis_client) == []
 
 
+def test_a_deletion_of_another_conversations_message_is_refused(settings: Settings, redis_client: redis.Redis) -> None:
+    original = message("hello", "msg_1")
+    settle(settings, original)
+    elsewhere = msgspec.structs.replace(original.address, thread="another")
+    with pytest.raises(MalformedRequest, match="another conversation"):
+        settle(settings, Deletion(elsewhere, original.dedupe_ids[0]))
+
+
 def test_a_full_lane_is_said_to_the_sender_always_and_to_the_person_once(settings: Settings, redis_client: redis.Redis) -> None:
     full = dataclasses.replace(settings, lane_messages=2)
     settle(full, message("one", "msg_1"), message("two", "msg_2"))
@@ -119,8 +128,7 @@ def test_a_full_lane_is_said_to_the_sender_always_and_to_the_person_once(setting
 
     notices = [Delivery.decode(body) for body in waiting(full, redis_client, Direction.OUT)]
     assert [(notice.reply.text, notice.reply.source) for notice in notices] == [(settings.lane_full, Source.FALLBACK)]
-    assert notices[0].reply.reference == "shop/msg_3"
-    assert notices[0].id == f"{notices[0].reply.in_reply_to[0]}-full"
+    assert (notices[0].reply.reference, notices[0].reply.in_reply_to) == ("", ())
 
 
 def test_a_refused_message_is_taken_when_there_is_room_again(settings: Settings, redis_client: redis.Redis) -> None:

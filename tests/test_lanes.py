@@ -1211,3 +1211,44 @@ def test_lanes_on_their_last_attempt_do_not_slow_a_busy_worker(desk: Desk) -> No
 
     assert (claim.lanes, claim.suspects) == ((), True)
     assert commands(desk.client) - before < 50
+
+
+def test_an_edit_or_a_deletion_cannot_move_a_message_to_another_conversation(desk: Desk) -> None:
+    desk.accept("one", "id")
+    other = address("other")
+
+    assert desk.amend("two", "id", to=other) == "elsewhere"
+    assert desk.cancel("id", to=other) == "elsewhere"
+    assert texts(desk.take()) == ["one"]
+
+
+def test_an_early_edit_for_another_conversation_does_not_reach_the_message(desk: Desk) -> None:
+    desk.amend("two", "id", to=address("other"))
+    desk.accept("one", "id")
+
+    assert texts(desk.take()) == ["one"]
+
+
+def test_a_deleted_message_is_shown_as_cancelled(desk: Desk) -> None:
+    id_ = desk.accept("one", "id").id
+    desk.cancel("id")
+
+    assert desk.lanes.look(id_).run(desk.client).record["state"] == "cancelled"
+
+
+def test_dead_letters_are_bounded_and_the_oldest_go_first(desk: Desk) -> None:
+    index = desk.lanes.shards[0].dead_index
+    now = int(time.time() * 1000)
+    desk.client.zadd(index, {f"old-{number}": now - 20_000 + number for number in range(10_000)})
+    desk.lanes.bury(address(), "new", b"{}", reason="unknown type").run(desk.client)
+
+    assert desk.client.zcard(index) == 10_000
+    assert desk.client.zscore(index, "old-0") is None
+    assert desk.client.zscore(index, desk.lanes.message_id(address(), "new")) is not None
+
+
+def test_a_message_taken_after_a_dead_letter_of_the_same_id_is_seen_waiting(desk: Desk) -> None:
+    desk.lanes.bury(address(), "id", b"{}", reason="unknown type").run(desk.client)
+    id_ = desk.accept("one", "id").id
+
+    assert desk.lanes.look(id_).run(desk.client).state == "waiting"

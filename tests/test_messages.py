@@ -147,3 +147,11 @@ def test_fields_that_a_later_version_appends_are_ignored() -> None:
 
 
 _SOMEWHERE = Address(platform="webhook", tenant="acme", channel="support")
+
+
+def test_a_history_keeps_both_ends_of_a_long_turn() -> None:
+    turn = Turn.kept(Role.USER, "a" * 30_000 + "b" * 30_000, at=1)
+
+    assert len(turn.text) <= 4_010
+    assert (turn.text[0], turn.text[-1]) == ("a", "b")
+    assert Turn.kept(Role.USER, "short", at=1).text == "short"

@@ -1,6 +1,7 @@
 """The periodic jobs, in their own worker with the beat."""
 
 import json
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 from celery import Celery
+from kombu import Queue, serialization
 
 from engine.keys import CELERY_PREFIX, FIGURES, JOBS_QUEUE, RETENTION_TASK
 from tests.celery_cli import child_processes, system_with_broker
@@ -19,6 +21,13 @@ from workers import embedded
 pytestmark = pytest.mark.slow
 
 Running = tuple[System, embedded.EmbeddedRedis]
+
+
+def client_app(broker_url: str) -> Celery:
+    """What an operator's program would send jobs with."""
+    app = Celery("tests", broker=broker_url)
+    app.conf.broker_transport_options = {"global_keyprefix": CELERY_PREFIX}
+    return app
 
 
 @pytest.fixture
@@ -32,8 +41,7 @@ def running(tmp_path: Path, tiny_model: Path) -> Iterator[Running]:
 
 def test_the_beat_samples_the_backlog_and_retention_forgets_what_has_no_life_of_its_own(running: Running) -> None:
     system, broker = running
-    app = Celery("tests", broker=broker.url)
-    app.conf.broker_transport_options = {"global_keyprefix": CELERY_PREFIX}
+    app = client_app(broker.url)
     with redis.Redis.from_url(system.redis_url) as client:
         now = time.time() * 1000
         client.zadd("rm:{0}:dead", {"old": now - 1_300_000_000, "young": now - 1_000})
@@ -47,6 +55,26 @@ def test_the_beat_samples_the_backlog_and_retention_forgets_what_has_no_life_of_
         assert newest | {"inbound": 1, "outbound": 0} == newest
         assert abs(newest["at"] - time.time()) < 60
         assert newest["age_ms"] >= 0
+    app.close()
+
+
+def test_a_task_that_is_not_json_is_refused_and_the_worker_goes_on(running: Running) -> None:
+    system, broker = running
+    app = client_app(broker.url)
+    now = time.time() * 1000
+    with redis.Redis.from_url(system.redis_url) as client, app.connection_for_write() as connection:
+        client.zadd("rm:{0}:dead", {"old": now - 1_300_000_000})
+        # As a foreign program would send it: Celery's protocol 2, the body pickled.
+        serialization.register(
+            "pickled", pickle.dumps, None, content_type="application/x-python-serialize", content_encoding="binary"
+        )
+        headers = {"lang": "py", "task": RETENTION_TASK, "id": "1", "argsrepr": "()", "kwargsrepr": "{}"}
+        with connection.Producer(serializer="pickled") as producer:
+            producer.publish(((), {}, {}), routing_key=JOBS_QUEUE, exchange="", headers=headers, declare=[Queue(JOBS_QUEUE)])
+        wait_for(lambda: "ContentDisallowed" in system.log("jobs"), timeout=20)
+        assert client.zcard("rm:{0}:dead") == 1
+        app.send_task(RETENTION_TASK, queue=JOBS_QUEUE)
+        wait_for(lambda: client.zcard("rm:{0}:dead") == 0, timeout=20)
     app.close()
 
 

@@ -49,8 +49,11 @@ def ask(settings: Settings, question: str) -> Reply:
 def status(settings: Settings) -> dict[str, Any]:
     """Backlog in both directions, its age, workers and their rates, and how the backlog went."""
     with connect(settings) as client, reachable():
+        adopt(client, settings)
         pairs = [Lanes(settings).backlog(shard).run(client) for shard in Lanes(settings).shards]
-        workers = [_texts(client.hgetall(name)) for name in sorted(client.scan_iter(match=WORKER_PATTERN, count=1000))]
+        names = sorted(client.scan_iter(match=WORKER_PATTERN, count=1000))
+        # One may have gone since it was named.
+        workers = [_texts(found) for name in names if (found := client.hgetall(name))]
         history = [msgspec.json.decode(sample) for sample in client.lrange(FIGURES, 0, -1)]
     return {
         "inbound": _sum([inbound for inbound, _ in pairs]),

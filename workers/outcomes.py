@@ -21,8 +21,8 @@ def answered(lane: Lane, reply: Reply, *, question: str, at: int, state: str = "
     return Outcome(
         owner="bot",
         turns=(
-            Turn(role=Role.USER, text=question, at=first.received_at),
-            Turn(role=Role.ASSISTANT, text=reply.text, at=at),
+            Turn.kept(Role.USER, question, at=first.received_at),
+            Turn.kept(Role.ASSISTANT, reply.text, at=at),
         ),
         deliveries=(Delivery(id=delivery_id(first.id), reply=reply),),
         record=answered_record(reply, state=state, received_at=first.received_at, at=at),
@@ -31,7 +31,7 @@ def answered(lane: Lane, reply: Reply, *, question: str, at: int, state: str = "
 
 def kept_for_person(lane: Lane, messages: list[InboundMessage]) -> Outcome:
     """A person owns the conversation: the messages go to history, and the bot says nothing."""
-    turns = tuple(Turn(role=Role.USER, text=message.text, at=message.received_at) for message in messages)
+    turns = tuple(Turn.kept(Role.USER, message.text, at=message.received_at) for message in messages)
     return Outcome(owner="person", turns=turns, record={"state": "handed-over", "received_at": str(lane.entries[0].received_at)})
 
 

@@ -42,10 +42,12 @@ for _, digest in ipairs(a.digests) do
     remember()
     return { 'cancelled', a.item.id }
   elseif tombstone then
-    local cost, size, rest = string.match(tombstone, '^(%d+) (%d+)\n(.*)$')
-    a.item.cost = tonumber(cost)
-    ARGV[a.turn] = string.sub(rest, 1, tonumber(size))
-    ARGV[a.item.body] = string.sub(rest, tonumber(size) + 1)
+    local ref, cost, size, rest = string.match(tombstone, '^(%S+) (%d+) (%d+)\n(.*)$')
+    if ref == a.ref then
+      a.item.cost = tonumber(cost)
+      ARGV[a.turn] = string.sub(rest, 1, tonumber(size))
+      ARGV[a.item.body] = string.sub(rest, tonumber(size) + 1)
+    end
   end
 end
 

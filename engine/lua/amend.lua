@@ -1,8 +1,11 @@
 -- Replaces a message not yet answered. a: ref, digest, id, cost, body and turn (the same as kept in a history), ttl of the tombstone.
--- Returns amended, answered or unseen; a deletion that came before stays.
+-- Returns amended, answered, unseen, or elsewhere (it is a message of another conversation); a deletion that came before stays.
 
 local id, ref = known(a.digest)
-local queue = lane('in', ref or a.ref)
+if ref and ref ~= a.ref then
+  return 'elsewhere'
+end
+local queue = lane('in', a.ref)
 for position, raw in ipairs(call('LRANGE', queue, 0, -1)) do
   local head = header(raw)
   if head.id == (id or a.id) then
@@ -16,6 +19,6 @@ if ref then
 end
 local tombstone = P .. 'x:' .. a.digest
 if call('GET', tombstone) ~= '' then
-  call('SET', tombstone, a.cost .. ' ' .. #blob(a.turn) .. '\n' .. blob(a.turn) .. blob(a.body), 'PX', a.ttl)
+  call('SET', tombstone, a.ref .. ' ' .. a.cost .. ' ' .. #blob(a.turn) .. '\n' .. blob(a.turn) .. blob(a.body), 'PX', a.ttl)
 end
 return 'unseen'

@@ -1,7 +1,11 @@
--- Drops a message not yet answered. a: ref, digest, id, ttl of the tombstone. Returns cancelled, answered or unseen.
+-- Drops a message not yet answered. a: ref, digest, id, ttl of the tombstone, record_ttl. Returns cancelled, answered, unseen, or
+-- elsewhere (it is a message of another conversation).
 
 local id, known_ref = known(a.digest)
-local ref = known_ref or a.ref
+local ref = a.ref
+if known_ref and known_ref ~= ref then
+  return 'elsewhere'
+end
 local queue = lane('in', ref)
 for _, raw in ipairs(call('LRANGE', queue, 0, -1)) do
   if header(raw).id == (id or a.id) then
@@ -9,6 +13,9 @@ for _, raw in ipairs(call('LRANGE', queue, 0, -1)) do
     call('LREM', queue, 1, raw)
     count('in', ref, -1)
     put_back('in', ref, place, due)
+    local record = P .. 'm:' .. (id or a.id)
+    call('HSET', record, 'state', 'cancelled', 'received_at', header(raw).received)
+    call('PEXPIRE', record, a.record_ttl)
     return 'cancelled'
   end
 end

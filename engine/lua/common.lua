@@ -10,6 +10,7 @@ local a = cmsgpack.unpack(ARGV[1])
 local call = redis.call
 
 local BELLS = 64
+local DEAD_LETTERS = 10000
 -- Lanes one claim or sweep moves from due to ready: twice a large batch, well under a millisecond.
 local PROMOTED = 64
 -- Expired dead letters one burial takes out of the index.
@@ -259,10 +260,14 @@ local function remember_turns(ref, turns, history)
   call('PEXPIRE', kept, history.ttl)
 end
 
+-- Beyond DEAD_LETTERS the oldest go: a flood of them must not fill the memory that messages need.
 local function bury(id, fields, ttl)
   call('ZADD', P .. 'dead', now, id)
   for _, old in ipairs(call('ZRANGEBYSCORE', P .. 'dead', 0, now - ttl, 'LIMIT', 0, UNINDEXED)) do
     call('ZREM', P .. 'dead', old)
+  end
+  if call('ZCARD', P .. 'dead') > DEAD_LETTERS then
+    call('DEL', P .. 'dead:' .. call('ZPOPMIN', P .. 'dead')[1])
   end
   call('HSET', P .. 'dead:' .. id, unpack(fields))
   call('PEXPIRE', P .. 'dead:' .. id, ttl)

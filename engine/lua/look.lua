@@ -7,18 +7,15 @@ local record = call('HGETALL', P .. 'm:' .. id)
 if #record > 0 then
   return { 'answered', 0, record }
 end
-local reason = call('HGET', P .. 'dead:' .. id, 'reason')
-if reason then
-  return { 'dead', 0, { 'reason', reason } }
-end
-if not ref then
-  return { 'unknown', 0, {} }
-end
-for _, raw in ipairs(call('LRANGE', lane('in', ref), 0, -1)) do
+for _, raw in ipairs(ref and call('LRANGE', lane('in', ref), 0, -1) or {}) do
   local head = header(raw)
   if head.id == id then
     local leased = call('HEXISTS', lease('in', ref), 't') == 1
     return { leased and 'answering' or 'waiting', head.received, {} }
   end
 end
-return { 'over', 0, {} }
+local reason = call('HGET', P .. 'dead:' .. id, 'reason')
+if reason then
+  return { 'dead', 0, { 'reason', reason } }
+end
+return { ref and 'over' or 'unknown', 0, {} }
