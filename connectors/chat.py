@@ -111,9 +111,7 @@ class Chat:
         except NothingToAnswer as error:
             raise NothingToAnswer(self.settings.no_text) from error
         message = page.message(session, text, message_id=typed.id or secrets.token_urlsafe(16))
-        intake = self.intake()
-        taken = await intake.settle(self.platform, message)
-        journal.accepted(intake.lanes, message, taken)
+        taken = await journal.settle(self.intake(), self.platform, message)
         if self.figures:
             self.figures.settled(self.platform.name, taken.verdict)
         return answer({"id": taken.id, "state": taken.state}, 202)

@@ -83,31 +83,16 @@ class Web:
         async def receive(request: Request) -> Response:
             asked = contract.Request(request.path_params.get("name", ""), headers_of(request), await request.body())
             platform.verify(asked)
+            intake = self.intake()
             try:
                 inbound = platform.parse(asked)
             except UnparseableMessage as error:
-                taken = [await self.bury(platform, asked, reason=str(error))]
+                taken = [await journal.bury(intake, platform, asked, reason=str(error))]
             else:
-                taken = [await self.settle(platform, one) for one in inbound]
+                taken = [await journal.settle(intake, platform, one) for one in inbound]
             return self.acknowledge(platform, taken)
 
         return receive
-
-    async def settle(self, platform: Receiver, inbound: contract.Inbound) -> Taken:
-        taken = await self.intake().settle(platform, inbound)
-        journal.accepted(self.lanes, inbound, taken)
-        return taken
-
-    async def bury(self, platform: Receiver, asked: contract.Request, *, reason: str) -> Taken:
-        taken = await self.intake().bury(platform, asked, reason=reason)
-        log.warning(
-            "a verified request is no message we know",
-            action="web.buried",
-            message=taken.id,
-            conversation=self.lanes.digests.lane(platform.origin(asked)[0]),
-            reason=reason,
-        )
-        return taken
 
     def acknowledge(self, platform: Receiver, taken: list[Taken]) -> Response:
         """202 with the id and the state of the first message of a request."""

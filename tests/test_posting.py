@@ -58,12 +58,46 @@ def send(url: str, *, private: bool, to: str = "", times: int = 1) -> None:
 )
 def test_an_address_inside_is_never_posted_to(host: str) -> None:
     with Receiver() as receiver:
-        with pytest.raises((DeliveryRefused, RetryLater)) as caught:
+        with pytest.raises(DeliveryRefused, match="inside"):
             send(f"http://{host}:{receiver.port}/", private=False)
 
         assert receiver.received == []
-        # Forms that are no address to the resolver fail there; every other is refused for good.
-        assert isinstance(caught.value, DeliveryRefused) or "ConnectError" in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "0x7f.1", "2130706433", "0", "[::1]"])
+def test_an_address_inside_is_not_even_connected_to(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with pytest.raises(DeliveryRefused, match="inside"):
+            send(f"http://{host}:{listening.getsockname()[1]}/", private=False)
+
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.1", "[::1]"])
+def test_a_closed_port_inside_is_refused_for_good(host: str) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(DeliveryRefused, match="inside"):
+            send(f"http://{host}:{nobody.getsockname()[1]}/", private=False)
+
+
+def test_one_address_inside_among_others_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a name server of others answers cannot be had for real here.
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (text, 443)) for text in ("8.8.8.8", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+    with pytest.raises(DeliveryRefused, match="inside"):
+        send("https://callback.example/", private=False)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".invalid"])
+def test_a_name_that_leads_nowhere_is_tried_later(host: str) -> None:
+    with pytest.raises(RetryLater, match="cannot be resolved") as caught:
+        send(f"https://{host}/", private=False)
+
+    assert caught.value.after == 0
 
 
 @pytest.mark.parametrize("text", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111"])

@@ -22,9 +22,10 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from connectors import web
+from connectors.haste import HastyProtocol
 from connectors.stream import Hub
 from engine.errors import StartError, StoreMismatch
-from engine.keys import Direction, worker
+from engine.keys import READY, Direction, worker
 from engine.lanes import Lanes
 from engine.messages import Delivery, InboundMessage, Reply, Source
 from engine.moves import Lane, Outcome
@@ -34,6 +35,8 @@ from tests.doors import SECRET, Door, opened, ready, signed, with_endpoint
 from workers import embedded
 
 FLAT = {"conversation": "c1", "text": "Where is my order?"}
+#: A request that is answered with 200.
+WHOLE = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 @pytest.fixture
@@ -127,6 +130,8 @@ def test_without_a_key_nobody_learns_of_a_message(door: Door, header: str | byte
         ("GET", "/webhooks/shop", 405),
         ("POST", "/webhooks/", 404),
         ("POST", "/webhooks/a/b", 404),
+        ("POST", "/webhooks/shop/", 404),
+        ("GET", "/healthz/", 404),
         ("POST", "/healthz", 405),
         ("GET", "/static/../web.py", 404),
         ("GET", "/static/%2e%2e%2fweb.py", 404),
@@ -198,6 +203,44 @@ def test_what_is_not_http_ends_in_an_error_or_a_closed_connection(door: Door, ra
 
     assert not answered or answered.startswith(b"HTTP/1.1 4")
     assert ready(door)
+
+
+@pytest.mark.one_redis
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(b"", b""), (b"", b"GET /hea"), (b"", b"GET / HTTP/1.1\r\nhost: x\r\n"), (WHOLE, b"GET /hea"), (WHOLE, b"\r\n")],
+)
+def test_a_connection_whose_headers_do_not_come_is_closed(
+    door: Door, monkeypatch: pytest.MonkeyPatch, first: bytes, then: bytes
+) -> None:
+    monkeypatch.setattr(HastyProtocol, "header_timeout", 0.3)
+    with socket.create_connection((door.settings.host, door.settings.port)) as connection:
+        connection.settimeout(5)
+        if first:
+            connection.sendall(first)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        connection.sendall(then)
+
+        assert connection.recv(4096) == b""
+    wait_for(lambda: len(door.server.server_state.connections) <= 1)
+
+
+@pytest.mark.one_redis
+def test_headers_that_came_in_time_leave_time_for_the_body_and_the_next_request(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HastyProtocol, "header_timeout", 0.3)
+    body = json.dumps(FLAT).encode()
+    head = "".join(f"{name}: {value}\r\n" for name, value in {**signed(body, "m"), "content-length": str(len(body))}.items())
+    with socket.create_connection((door.settings.host, door.settings.port)) as connection:
+        connection.settimeout(5)
+        for slow in (b"POST /webhooks/shop HTTP/1.1\r\nhost: x\r\n" + head.encode() + b"\r\n", body, WHOLE):
+            connection.sendall(slow)
+            time.sleep(0.5)
+
+        answered = connection.recv(8192)
+    assert answered.startswith(b"HTTP/1.1 202")
+    assert b"HTTP/1.1 200" in answered
 
 
 @pytest.mark.one_redis
@@ -281,6 +324,18 @@ def test_it_starts_without_redis_refuses_in_words_and_recovers(tmp_path: Path) -
             wait_for(lambda: ready(door))
             assert door.post(FLAT, message_id="msg_2").status_code == 202
             assert door.post(FLAT).json() == first.json()
+
+
+def test_it_is_not_ready_while_redis_refuses_writes(door: Door, redis_client: redis.Redis) -> None:
+    redis_client.config_set("maxmemory", 1)
+    try:
+        refused = door.http.get("/readyz")
+    finally:
+        redis_client.config_set("maxmemory", 0)
+
+    assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True)
+    assert ready(door)
+    assert 0 < redis_client.pttl(READY) <= 10_000
 
 
 @pytest.mark.one_redis

@@ -35,6 +35,8 @@ def make_app(settings: Settings) -> Celery:
     """The app for these settings, with both loops as steps of the worker."""
     app = Celery("replymill", include=["workers.tasks", control.__name__])
     app.settings = settings
+    #: Why a loop could not start, if so.
+    app.fault = None
     app.conf.update(_configuration(settings))
     app.steps["worker"].update((AnsweringStep, DeliveringStep))
     app.user_options["worker"].add(
@@ -110,6 +112,7 @@ configure(app.settings)
 def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
     """Run a worker with these loops, or `jobs` alone, until it is told to stop.
 
+    :raises ReplymillError: if a loop cannot start.
     :raises StartError: if it ends for any other reason.
     :raises KeyboardInterrupt: if Ctrl-C told it to.
     """
@@ -131,6 +134,8 @@ def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
         loglevel=settings.log_level.upper(),
     )
     worker.start()
+    if app.fault is not None:
+        raise app.fault
     if worker.exitcode and state.should_stop:
         raise KeyboardInterrupt
     if worker.exitcode:

@@ -116,6 +116,8 @@ def jobs() -> None:
 @app.command()
 def ask(question: Annotated[str, typer.Argument(help="What a customer would ask.")], as_json: AsJson = False) -> None:
     """Send a question through the queue and print the reply."""
+    if not question.strip():
+        raise typer.BadParameter("the question is empty")
     chosen = complete()
     with shown.waiting("Waiting for the reply"):
         reply = part("console").ask(chosen, question)
@@ -212,6 +214,8 @@ def stats(as_json: AsJson = False) -> None:
 def list_dead(as_json: AsJson = False) -> None:
     """What was given up, and why."""
     rows = console("dead_letters")
+    if not as_json:
+        rows = [shown.letter(row) for row in rows]
     _print_rows("Dead letters", rows, as_json=as_json, nothing="no dead letters")
 
 

@@ -15,9 +15,10 @@ import click
 import structlog
 from celery import bootsteps
 from celery.concurrency import solo
+from celery.exceptions import WorkerShutdown
 from celery.worker import state
 
-from engine.errors import StoreUnavailable
+from engine.errors import ReplymillError, StoreUnavailable
 from engine.settings import Settings
 
 log = structlog.get_logger()
@@ -148,7 +149,14 @@ class LoopStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
 
     def start(self, worker: Any) -> None:
         settings: Settings = worker.app.settings
-        self.thread = LoopThread(self.loop, self.build(worker), patience=PATIENCE + settings.lease * 2)
+        try:
+            body = self.build(worker)
+        except ReplymillError as error:
+            # Celery would show its whole way up; `run_worker` raises it again, where one line tells it.
+            log.critical("the worker cannot start", action="loop.cannot_start", loop=self.loop, error=str(error))
+            worker.app.fault = error
+            raise WorkerShutdown(1) from error
+        self.thread = LoopThread(self.loop, body, patience=PATIENCE + settings.lease * 2)
         self.thread.start()
 
     def stop(self, worker: Any) -> None:

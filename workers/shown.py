@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -89,6 +90,16 @@ def rows(title: str, found: Sequence[Mapping[str, Any]]) -> Table:
     for row in found:
         table.add_row(*(Text(str(value), overflow="fold") for value in row.values()))
     return table
+
+
+def letter(found: Mapping[str, Any]) -> dict[str, str]:
+    """A dead letter in the three columns that a terminal has room for; `--json` has the rest."""
+    when = datetime.fromtimestamp(int(found["at"]) / 1000).strftime("%d %b %H:%M:%S")
+    return {
+        "when": when,
+        "id": str(found["id"]),
+        "why": f"{found['reason']} ({found['direction']}bound, {found['attempts']} failed attempts)",
+    }
 
 
 def checks(found: Sequence[tuple[str, str, str, str]]) -> Table:
