@@ -4,7 +4,7 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-#: The headers of a request must be complete within this time, seconds: after connecting, or after the first byte of a further request.
+#: Headers must be complete within this time after connecting, or after the first byte of a further request; seconds.
 HEADER_TIMEOUT = 10.0
 
 

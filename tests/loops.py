@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from celery import Celery
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as Cut
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from engine.errors import StoreUnavailable
@@ -76,12 +77,13 @@ class CutConnection(redis.Connection):
         super().send_packed_command(command, check_health)
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
-        found = super().read_response(*arguments, **options)
-        if self.lost:
-            self.lost = False
-            self.disconnect()
-            raise Cut("cut before the reply")
-        return found
+        if not self.lost:
+            return super().read_response(*arguments, **options)
+        self.lost = False
+        with suppress(ResponseError):
+            super().read_response(*arguments, **options)
+        self.disconnect()
+        raise Cut("cut before the reply")
 
 
 class AsyncCutConnection(redis.asyncio.Connection):
@@ -102,12 +104,13 @@ class AsyncCutConnection(redis.asyncio.Connection):
         await super().send_packed_command(command, check_health)
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
-        found = await super().read_response(*arguments, **options)
-        if self.lost:
-            self.lost = False
-            await self.disconnect()
-            raise Cut("cut before the reply")
-        return found
+        if not self.lost:
+            return await super().read_response(*arguments, **options)
+        self.lost = False
+        with suppress(ResponseError):
+            await super().read_response(*arguments, **options)
+        await self.disconnect()
+        raise Cut("cut before the reply")
 
 
 def cut_client(url: str, cuts: Cuts) -> redis.Redis:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook as Reference
@@ -235,6 +236,38 @@ def test_an_edit_and_a_deletion_reach_a_message_that_waits(door: Door, redis_cli
     deleted = door.post(envelope("message.deleted", message_id="msg_0", conversation="c1"), message_id="msg_2")
     assert deleted.json() == {"id": first["id"], "state": "cancelled"}
     assert lanes.backlog(lanes.shards[0]).run(redis_client)[0].messages == 0
+
+
+@pytest.mark.parametrize("kind", ["message.updated", "message.deleted"])
+def test_an_edit_or_a_deletion_reaches_no_message_of_another_conversation(door: Door, redis_client: redis.Redis, kind: str) -> None:
+    door.post(FLAT, message_id="msg_0")
+    body = envelope(kind, message_id="msg_0", conversation="c2", text="Give me another's order.")
+    refused = door.post(body, message_id="msg_1")
+
+    assert refused.status_code == 400
+    assert "message_id names a message of another conversation" in refused.json()["error"]["message"]
+    lanes = Lanes(door.settings)
+    (lane,) = lanes.claim(lanes.shards[0], Direction.IN, items=1, tokens=1000, empty=True).run(redis_client).lanes
+    assert InboundMessage.from_entry(lane.entries[0]).text == FLAT["text"]
+
+
+@pytest.mark.one_redis
+def test_what_is_taken_is_logged_with_its_conversation_and_never_its_text(door: Door) -> None:
+    lane = door.server.web.lanes.digests.lane(parsed(FLAT).address)
+    edit = envelope("message.updated", message_id="msg_1", conversation="c1", text="Where is it?")
+    deletion = envelope("message.deleted", message_id="msg_1", conversation="c1")
+    with structlog.testing.capture_logs() as logs:
+        ids = [door.post(body, message_id=f"msg_{n}").json()["id"] for n, body in enumerate((FLAT, FLAT, edit, deletion), 1)]
+        ids.append(door.post(FLAT, message_id="msg_1").json()["id"])
+        buried = door.post(envelope("invoice.paid"), message_id="msg_9").json()["id"]
+
+    taken = [line for line in logs if line.get("action") == "message.accepted"]
+    assert [(line["message"], line["conversation"]) for line in taken] == [(message_id, lane) for message_id in ids]
+    assert [line["verdict"] for line in taken] == ["accepted", "accepted", "edit-amended", "deletion-cancelled", "repeat"]
+    assert {(line["event"], line["log_level"]) for line in taken} == {("accepted", "info")}
+    (line,) = [line for line in logs if line.get("action") == "web.buried"]
+    assert (line["message"], line["conversation"] != lane, "." in line["conversation"]) == (buried, True, True)
+    assert "Where is" not in str(logs)
 
 
 @pytest.mark.parametrize(
