@@ -179,7 +179,7 @@ def test_a_shard_with_a_lane_on_its_last_attempt_is_served_though_the_first_is_n
 positions = st.sets(st.integers(0, 60), max_size=8)
 
 
-@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=positions, after=positions)
 @pytest.mark.slow
 def test_whenever_redis_goes_away_every_message_gets_one_outcome(

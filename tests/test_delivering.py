@@ -355,7 +355,7 @@ positions = st.sets(st.integers(0, 50), max_size=6)
 
 
 @pytest.mark.slow
-@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=positions, after=positions)
 def test_whenever_redis_goes_away_every_reply_is_posted_once_and_in_order(
     quick: Settings, redis_client: redis.Redis, before: set[int], after: set[int]
