@@ -236,7 +236,8 @@ def test_headers_that_came_in_time_leave_time_for_the_body_and_the_next_request(
         connection.settimeout(5)
         for slow in (b"POST /webhooks/shop HTTP/1.1\r\nhost: x\r\n" + head.encode() + b"\r\n", body, WHOLE):
             connection.sendall(slow)
-            time.sleep(0.5)
+            longer = time.monotonic() + 0.5
+            wait_for(lambda longer=longer: time.monotonic() > longer)
 
         answered = connection.recv(8192)
     assert answered.startswith(b"HTTP/1.1 202")
