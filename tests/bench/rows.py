@@ -97,7 +97,8 @@ def cached_reply() -> Row:
 
 def journey_ratio() -> Row:
     """Rounds of the bare engine and of the whole journey take turns; a fresh worker each round, its start not counted."""
-    count, rounds, length = 128, 5, 48
+    # Many, since at the end of a backlog replicas run out of work one by one, which is not saturation.
+    count, rounds, length = 320, 5, 48
     texts = [f"{QUESTIONS[number % len(QUESTIONS)]} (case {number + 100})" for number in range(count)]
     bare, whole = [], []
     with running("web", "deliver", CACHE="false", MAX_TOKENS=str(length), DEADLINE_WEBHOOK="600") as system:
