@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.conftest import wait_for
 from tests.system import ROOT, Receiver, System
 from workers import embedded
@@ -67,15 +69,7 @@ def ask_worker(system: System, *arguments: str) -> dict[str, Any]:
 
 def child_processes(pid: int) -> list[int]:
     """Processes that a process has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(") ")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(stat.parent.name))
-    return found
+    return [child.pid for child in psutil.Process(pid).children()]
 
 
 def cpu_seconds(pid: int) -> float:
