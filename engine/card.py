@@ -9,7 +9,7 @@ import msgspec
 from engine.errors import DamagedModel, DownloadFailed
 
 #: Raised by one when the meaning of a converted folder changes; older folders are converted again.
-CONVERTER = 1
+CONVERTER = 2
 #: The marker of a complete folder: it is in place only when everything else is.
 FILE = "replymill.json"
 

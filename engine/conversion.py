@@ -8,11 +8,12 @@ import importlib.util
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import ctranslate2
 import msgspec
 
-from engine import gguf_model, ready_model
+from engine import gguf_model, precision, ready_model
 from engine.card import Card
 from engine.errors import DownloadFailed, ModelError, UnsupportedModel
 
@@ -37,6 +38,16 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class _Int8Converter(ctranslate2.converters.TransformersConverter):  # type: ignore[misc]  # CTranslate2 has no types
+    """CTranslate2's converter of Hugging Face weights, with our INT8."""
+
+    def _load(self) -> Any:
+        spec = super()._load()
+        spec.validate()
+        precision.quantize(spec)
+        return spec
+
+
 def convert(job: Job) -> Card:
     """The model of the job, in its folder, and its card written last."""
     path, folder = Path(job.path), Path(job.folder)
@@ -58,7 +69,9 @@ def _convert_weights(job: Job, path: Path, folder: Path) -> Card:
         )
     _report(0, 1)
     try:
-        ctranslate2.converters.TransformersConverter(str(path)).convert(str(folder), quantization=job.weights, force=True)
+        int8 = job.weights == "int8"
+        converter = _Int8Converter if int8 else ctranslate2.converters.TransformersConverter
+        converter(str(path)).convert(str(folder), quantization=None if int8 else job.weights, force=True)
     except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
         raise UnsupportedModel(f"{job.source} cannot be converted ({error}): choose another model") from error
     for pattern in ("tokenizer*.json", "special_tokens_map.json", "generation_config.json", "*.model", "*.spm", "chat_template.*"):

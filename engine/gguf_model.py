@@ -14,7 +14,7 @@ from ctranslate2.specs import common_spec, transformer_spec
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
-from engine import gguf_tokenizer
+from engine import gguf_tokenizer, precision
 from engine.card import Card, Kind
 from engine.errors import DamagedModel, UnsupportedModel
 from engine.sources import file_hash
@@ -60,7 +60,10 @@ def convert(path: Path, folder: Path, *, source: str, weights: str, step: Step) 
         spec.validate()
     except ValueError as error:
         raise DamagedModel(f"{path.name} contradicts itself ({error}): fetch it again") from error
-    spec.optimize(quantization=weights)
+    if weights == "int8":
+        precision.quantize(spec)
+    # What stands twice is saved once; floats are turned into the type asked for.
+    spec.optimize(quantization=None if weights == "int8" else weights)
     spec.save(str(folder))
     return Card(
         source=source,

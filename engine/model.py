@@ -100,7 +100,7 @@ class Model:
 
     def idle(self) -> int:
         """Replicas without work."""
-        return max(0, self.replicas - int(self._engine.num_active_batches))
+        return max(0, self.replicas - sum(pending.busy() for pending in self._running))
 
     def generate(self, requests: Sequence[Request], *, on_text: OnText | None = None) -> list[Completion]:
         """The replies to a batch, waiting for them."""

@@ -19,6 +19,7 @@ class Pending:
         self._growing = growing
         self._notify = notify
         self._handles: list[Any] = [None] * len(growing)
+        self._parts: list[Sequence[int]] = []
         self._taken: set[int] = set()
         #: True after the first failure of a listener.
         self._deaf = False
@@ -31,6 +32,10 @@ class Pending:
         fresh = [i for i, reply in enumerate(self._growing) if i not in self._taken and self._finished(i, reply)]
         self._taken.update(fresh)
         return [(i, self._growing[i].completion()) for i in fresh]
+
+    def busy(self) -> int:
+        """Parts of the batch that still make tokens; the engine itself counts one for a moment longer."""
+        return sum(any(self._grows(position) for position in part) for part in self._parts)
 
     def done(self) -> bool:
         """True if nothing of the batch runs any more."""
@@ -57,6 +62,9 @@ class Pending:
             if position in (None, i):
                 reply.cancelled = True
 
+    def _grows(self, position: int) -> bool:
+        return self._growing[position].finish is None and not self._handles[position].done()
+
     def _finished(self, position: int, reply: Growing) -> bool:
         if reply.finish is None and self._handles[position].done():
             self._outcome(position, reply)
@@ -71,7 +79,8 @@ class Pending:
             reply.settle(_tokens(outcome))
 
     def start(self, positions: Sequence[int], handles: Sequence[Any]) -> None:
-        """Notes the engine's handles of a part of the batch."""
+        """Notes the engine's handles of a part of the batch, which runs on one replica."""
+        self._parts.append(positions)
         for position, handle in zip(positions, handles, strict=True):
             self._handles[position] = handle
 

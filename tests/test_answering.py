@@ -267,7 +267,7 @@ def test_a_lane_that_comes_back_while_its_turn_is_with_the_model_loses_nothing(
 def test_a_turn_whose_lease_was_lost_before_it_began_is_left_to_its_new_holder(
     settings: Settings, redis_client: redis.Redis, tiny_model: Path
 ) -> None:
-    with mill(small(settings, batch_items=1), tiny_model, redis_client) as it:
+    with mill(small(settings, batch_items=2), tiny_model, redis_client) as it:
         accepted = [it.desk.accept(f"question {n}", to=to) for n, to in enumerate(threads(2))]
         it.loop.claim()
         it.loop.prepare()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.keys import Shard
-from workers.batching import Limits, Round, choose, room
+from workers.batching import AHEAD, Limits, Round, choose, room
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,31 @@ def test_a_choice_keeps_both_budgets_and_names_no_turn_twice(waiting: list[Turn]
 
 
 @given(turns, st.integers(1, 4), limits)
-def test_nothing_that_waits_is_due_before_what_was_chosen(waiting: list[Turn], idle: int, bounds: Limits) -> None:
+def test_what_is_due_first_goes_first_with_those_of_like_length(waiting: list[Turn], idle: int, bounds: Limits) -> None:
     chosen = choose(waiting, idle, bounds)
-    left = [turn for turn in waiting if turn not in chosen]
     assert bool(chosen) == bool(waiting)
-    assert all(turn.deadline <= other.deadline for turn in chosen for other in left)
+    if waiting:
+        first = chosen[0]
+        assert first.deadline == min(turn.deadline for turn in waiting)
+        distances = [abs(turn.prompt_tokens - first.prompt_tokens) for turn in chosen]
+        assert distances == sorted(distances)
+        assert all(abs(turn.prompt_tokens - first.prompt_tokens) >= distances[-1] for turn in waiting if turn not in chosen)
+
+
+def test_of_turns_of_one_length_those_that_are_due_first_go_first() -> None:
+    waiting = [Turn(number, 20, deadline) for number, deadline in enumerate((5, 1, 4, 2, 3))]
+    assert [turn.deadline for turn in choose(waiting, 1, Limits(items=3, tokens=8192))] == [1, 2, 3]
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60), limits)
+def test_no_turn_waits_for_ever_while_others_keep_coming(lengths: list[int], bounds: Limits) -> None:
+    patient = [Turn(number, tokens, number) for number, tokens in enumerate(lengths)]
+    waiting, rounds = list(patient), 0
+    while any(turn in waiting for turn in patient):
+        rounds += 1
+        waiting = [turn for turn in waiting if turn not in choose(waiting, 1, bounds)]
+        waiting += [Turn(1000 * rounds + n, 50, 1000 * rounds + n) for n in range(3)]
+    assert rounds <= len(patient)
 
 
 def test_a_turn_longer_than_the_token_budget_goes_alone() -> None:
@@ -44,8 +64,13 @@ def test_a_turn_longer_than_the_token_budget_goes_alone() -> None:
 
 
 @given(st.integers(0, 500), st.integers(1, 8), limits)
-def test_a_worker_claims_one_batch_ahead_and_no_more(held: int, replicas: int, bounds: Limits) -> None:
-    assert held + room(held, replicas, bounds) == max(held, bounds.items * (replicas + 1))
+def test_an_idle_worker_claims_what_its_replicas_take_at_once(waiting: int, idle: int, bounds: Limits) -> None:
+    assert waiting + room(waiting, idle, bounds) == max(waiting, bounds.items * idle)
+
+
+@given(st.integers(0, 500), limits)
+def test_a_busy_worker_claims_ahead_to_have_a_choice_and_no_more(waiting: int, bounds: Limits) -> None:
+    assert waiting + room(waiting, 0, bounds) == max(waiting, bounds.items * AHEAD)
 
 
 shards = st.integers(1, 8).map(lambda count: [Shard(number) for number in range(count)])

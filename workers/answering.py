@@ -73,14 +73,14 @@ class Answering:
 
     def step(self) -> None:
         """One round; blocks for no longer than Redis takes to answer."""
+        self.start()  # before anything else: no replica waits for Redis while there is a batch for it
+        self.finish()
         self.turns.save()
         self.tend()
         self.claim()
         self.prepare()
         self.start()
-        self.finish()
         self.telling.tell()
-        self.turns.save()
         self.rest()
 
     def run(self, thread: LoopThread) -> None:
@@ -206,10 +206,10 @@ class Answering:
 
     def _room(self) -> int:
         """How many turns may be claimed: none beside one on its last attempt, nor while such a one waits for an empty worker."""
-        held = len(self.turns)
-        if self.draining or self.turns.last_chance or (held and self._round.suspects):
+        if self.draining or self.turns.last_chance or (len(self.turns) and self._round.suspects):
             return 0
-        return room(held, self.responder.model.replicas, self.limits)
+        waiting = len(self._fresh) + len(self._waiting) + len(self._isolated)
+        return room(waiting, self.responder.model.idle(), self.limits)
 
     def _decide(self, batch: list[Question]) -> list[tuple[Question, Reply | Prepared]]:
         """What becomes of each turn; one that raises has failed, and is left out."""

@@ -1,7 +1,8 @@
 """From where a worker takes turns, how many it holds, and which of them the model gets next. Pure policy: the loops apply it.
 
-Two budgets bound a batch, items and prompt tokens. What is due first goes first; which of the chosen run together on one replica is
-decided by their lengths, in `engine.grouping`.
+Two budgets bound a batch, items and prompt tokens. The turn that is due first leads the next batch, and those nearest to it in
+length go along: each token of difference costs the whole batch a decoding step (see `engine.grouping`, which decides what of the
+chosen runs together). So a busy worker holds some batches ahead to choose from; nothing is passed over once it is due first.
 """
 
 from collections.abc import Sequence
@@ -34,18 +35,28 @@ class Limits:
     tokens: int
 
 
-def room(held: int, replicas: int, limits: Limits) -> int:
-    """How many more turns a worker may claim: a batch for each replica, and one ahead so that no replica waits for a claim."""
-    return max(0, limits.items * (replicas + 1) - held)
+#: Batches of turns that a busy worker holds ahead to choose from; more would keep turns from workers that are idle soon.
+AHEAD = 3
+
+
+def room(waiting: int, idle: int, limits: Limits) -> int:
+    """How many turns to claim beside those that wait here for the model.
+
+    What idle replicas take at once; a busy worker claims ahead. So a burst reaches every idle worker before any holds turns back.
+    """
+    return max(0, limits.items * (idle or AHEAD) - waiting)
 
 
 def choose(waiting: Sequence[S], idle: int, limits: Limits) -> list[S]:
-    """The turns to give to `idle` replicas now: those that are due first, within the budgets of all of them together."""
+    """The turns to give to `idle` replicas now, within the budgets of all of them: the one that is due first, and its like."""
+    if not waiting or not idle:
+        return []
+    first = min(waiting, key=lambda turn: turn.deadline)
     chosen: list[S] = []
     tokens = 0
-    for turn in sorted(waiting, key=lambda turn: turn.deadline)[: idle * limits.items]:
+    for turn in sorted(waiting, key=lambda turn: (turn is not first, abs(turn.prompt_tokens - first.prompt_tokens), turn.deadline)):
         tokens += turn.prompt_tokens
-        if chosen and tokens > idle * limits.tokens:
+        if chosen and (tokens > idle * limits.tokens or len(chosen) == idle * limits.items):
             break
         chosen.append(turn)
     return chosen
