@@ -1,10 +1,13 @@
 """What a platform is to the rest of Replymill: how a request gets in and a delivery gets out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from engine.messages import Address, Delivery, InboundMessage, Receipt
+from starlette.routing import BaseRoute
+
+from engine.limits import Limit
+from engine.messages import Address, Delivery, InboundMessage, Owner, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,8 @@ class Request:
     headers: Mapping[str, str]
     #: The raw bytes, over which signatures are made.
     body: bytes
+    #: The parameters of the query.
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,73 @@ class Deletion:
     logical_id: str
 
 
-Inbound = InboundMessage | Edit | Deletion
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A fixed text is due, once: a greeting, help, or that text alone can be read."""
+
+    address: Address
+    #: Every logical id of what asked for it.
+    logical_ids: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Somebody asks for a person. The platform is told by a delivery with that action."""
+
+    address: Address
+    logical_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """A person wants what was said to be forgotten."""
+
+    address: Address
+    logical_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """The platform says who answers a conversation from now on."""
+
+    address: Address
+    owner: Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a person thinks of a reply."""
+
+    #: `Delivery.turn` of the reply.
+    message_id: str
+    #: `up` or `down`.
+    verdict: str
+
+
+Inbound = InboundMessage | Edit | Deletion | Notice | HandOver | Forget | Ownership | Feedback
+
+
+class Taken(NamedTuple):
+    """What the sender of a request is told."""
+
+    #: The message's id, for `GET /v1/messages/<id>`.
+    id: str
+    state: str
+    #: For the counters: the verdict, or what an edit or a deletion met.
+    verdict: str
+
+
+#: Does what came in asks for. Raises `StoreUnavailable` (nothing was taken), `Overloaded`, and `MalformedRequest`.
+Take = Callable[[Inbound], Awaitable[Taken]]
+
+
+class Acknowledgement(NamedTuple):
+    """What a platform is answered once everything it sent is durable."""
+
+    status: int = 200
+    #: JSON; None is an empty body.
+    content: object = None
 
 
 class Platform(Protocol):
@@ -62,20 +133,75 @@ class Platform(Protocol):
     def quiet_max(self) -> float:
         """Most seconds a turn waits for fragments."""
 
-    async def send(self, delivery: Delivery) -> Receipt:
-        """Post one delivery.
+    def split(self, text: str) -> Sequence[str]:
+        """The text of a reply in parts that the platform takes, in order; together they carry all of it."""
 
-        :raises RetryLater: not now; `after` is 0 where the platform names no time.
+    def limits(self, delivery: Delivery) -> Sequence[Limit]:
+        """The platform's rate limits on this delivery, the narrowest first."""
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Post one delivery, and do what its `action` asks for.
+
+        :raises RetryLater: not now, and nothing was sent; `after` is 0 where the platform names no time.
+        :raises Unclear: it may have been sent.
+        :raises Withdrawn: a person has taken the conversation over.
         :raises DeliveryRefused: never.
         """
+
+    @property
+    def bots_meet(self) -> bool:
+        """Whether other bots write where it is, so that a pause must end what two of them say to each other."""
 
     async def close(self) -> None:
         """Let connections go."""
 
 
 @runtime_checkable
+class Askable(Platform, Protocol):
+    """A platform that can say whether a delivery is there."""
+
+    async def find(self, delivery: Delivery) -> Receipt | None:
+        """The receipt of an earlier send of this delivery, if it is there.
+
+        :raises RetryLater: it cannot say now.
+        :raises DeliveryRefused: it never can.
+        """
+
+
+@runtime_checkable
+class Showing(Platform, Protocol):
+    """A platform that shows a reply while it is made. What cannot be shown is left out: nothing waits for it."""
+
+    async def show(self, address: Address, turn: str, text: str) -> None:
+        """Show the text so far of the reply to a turn (`Delivery.turn`); empty: that one is being made.
+
+        :raises RetryLater: the platform asks for a pause.
+        """
+
+
+@runtime_checkable
+class Hosting(Platform, Protocol):
+    """A platform that brings its own routes, guarded by ours; each answers only when what it took is durable."""
+
+    def routes(self, take: Take) -> Sequence[BaseRoute]:
+        """Routes that give what comes in to `take`."""
+
+
+@runtime_checkable
+class Listening(Platform, Protocol):
+    """A platform that is listened to over a connection of ours, in the web process."""
+
+    async def listen(self, take: Take) -> None:
+        """Runs until it is cancelled, over every outage of Redis and the platform; returns where there is nothing to hear."""
+
+
+@runtime_checkable
 class Receiver(Platform, Protocol):
     """A platform that sends signed requests."""
+
+    @property
+    def away(self) -> int:
+        """The status that makes it come back later, where Redis is away or too much waits."""
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -94,6 +220,9 @@ class Receiver(Platform, Protocol):
         :raises NothingToAnswer: no text.
         :raises UnparseableMessage: no message we know.
         """
+
+    def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
+        """The answer to a request whose messages are all durable, or that held none."""
 
     def origin(self, request: Request) -> tuple[Address, str]:
         """Where a verified request that cannot be parsed belongs, and its logical id."""

@@ -37,18 +37,22 @@ def problem(status: int, message: str, *, headers: dict[str, str] | None = None)
     return answer({"error": {"status": status, "message": message}}, status, headers=headers)
 
 
-def explain(error: Exception) -> Response:
-    """What a caller is told of an error: the fault if it is theirs, and nothing of our insides if it is ours."""
+def explain(error: Exception, *, away: int = 503) -> Response:
+    """What a caller is told of an error: the fault if it is theirs, and nothing of our insides if it is ours.
+
+    `away` is the status that makes this caller come back later; some platforms know but one.
+    """
     match error:
         case Overloaded():
-            return problem(error.status, str(error), headers={"retry-after": RETRY_AFTER})
+            status = error.status if away == 503 else away
+            return problem(status, str(error), headers={"retry-after": RETRY_AFTER})
         case RequestError():
             return problem(error.status, str(error))
         case HTTPException():
             return problem(error.status_code, error.detail, headers=dict(error.headers or {}))
         case StoreError():
             message = "the message store cannot be reached; nothing was taken, try again in some seconds"
-            return problem(503, message, headers={"retry-after": RETRY_AFTER})
+            return problem(away, message, headers={"retry-after": RETRY_AFTER})
         case _:
             return problem(500, "something unexpected happened here; it was logged")
 

@@ -1,13 +1,25 @@
 """The door: what was verified and parsed goes onto its lane, and the caller learns what became of it."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from connectors.contract import Deletion, Edit, Inbound, Platform, Receiver, Request
+from connectors.contract import (
+    Deletion,
+    Edit,
+    Feedback,
+    Forget,
+    HandOver,
+    Inbound,
+    Notice,
+    Ownership,
+    Platform,
+    Receiver,
+    Request,
+    Taken,
+)
 from engine.errors import MalformedRequest, Overloaded
 from engine.lanes import Lanes
-from engine.messages import Delivery, InboundMessage, Reply, Source
-from engine.moves import Accepted, Verdict
+from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Reply, Source
+from engine.moves import Accepted, Pause, Verdict
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -17,17 +29,8 @@ _STATES = {
     Verdict.REPEAT: "accepted",
     Verdict.CANCELLED: "cancelled",
     Verdict.OWNED: "handed-over",
+    Verdict.PAUSED: "paused",
 }
-
-
-class Taken(NamedTuple):
-    """What the sender of a request is told."""
-
-    #: The message's id, for `GET /v1/messages/<id>`.
-    id: str
-    state: str
-    #: For the counters: the verdict, or what an edit or a deletion met.
-    verdict: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Intake:
     client: AsyncClient
 
     async def settle(self, platform: Platform, inbound: Inbound) -> Taken:
-        """Do what one message, edit or deletion asks for.
+        """Do what came in asks for.
 
         :raises Overloaded: the lane or the tenant is full.
         :raises MalformedRequest: an edit or a deletion names a message of another conversation.
@@ -53,7 +56,15 @@ class Intake:
         if isinstance(inbound, Edit):
             said = _here(await self.lanes.amend(inbound.message).run_async(self.client))
             return Taken(self._id(inbound.message), said, f"edit-{said}")
-        accepted = await self.take(platform, inbound)
+        if isinstance(inbound, Ownership):
+            await self.lanes.own(inbound.address, inbound.owner).run_async(self.client)
+            return Taken("", inbound.owner, f"owner-{inbound.owner}")
+        if isinstance(inbound, Feedback):
+            return await self._rate(inbound)
+        if isinstance(inbound, InboundMessage):
+            accepted = await self.take(platform, inbound)
+        else:
+            accepted = await self._notify(inbound)
         return Taken(accepted.id, _STATES[accepted.verdict], accepted.verdict)
 
     async def take(self, platform: Platform, message: InboundMessage) -> Accepted:
@@ -64,9 +75,9 @@ class Intake:
         accepted = await self.lanes.accept(
             message,
             deadline=platform.deadline,
-            quiet=platform.quiet,
-            quiet_max=platform.quiet_max,
-            notice=self._notice(message),
+            quiet=(platform.quiet, platform.quiet_max),
+            notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),
+            pause=self._pause(platform, message),
         ).run_async(self.client)
         if accepted.verdict is Verdict.FULL:
             raise Overloaded("too many messages wait here already: send it again later")
@@ -81,10 +92,40 @@ class Intake:
     def _id(self, message: InboundMessage) -> str:
         return self.lanes.message_id(message.address, message.dedupe_ids[0])
 
-    def _notice(self, message: InboundMessage) -> Delivery:
-        """Sent once when the lane is full; it answers no message, and its id cannot meet that of an answer."""
-        text = Reply(in_reply_to=(), address=message.address, text=self.settings.lane_full, source=Source.FALLBACK)
-        return Delivery(id=f"notice-{self._id(message)}-0", reply=text)
+    async def _notify(self, inbound: Notice | HandOver | Forget) -> Accepted:
+        """What is answered by a fixed text, once."""
+        texts = {Notice: "", HandOver: self.settings.handing_over, Forget: self.settings.forgotten}
+        text = inbound.text if isinstance(inbound, Notice) else texts[type(inbound)]
+        given_over = isinstance(inbound, HandOver)
+        delivery_id = f"{self.lanes.message_id(inbound.address, inbound.logical_ids[0])}-0"
+        post = self._fixed(inbound.address, delivery_id, text, action=Action.HAND_OVER if given_over else Action.NONE)
+        return await self.lanes.notify(
+            inbound.address,
+            inbound.logical_ids,
+            deliveries=(post,),
+            owner=Owner.WAITING if given_over else None,
+            forget=isinstance(inbound, Forget),
+        ).run_async(self.client)
+
+    async def _rate(self, inbound: Feedback) -> Taken:
+        try:
+            known = await self.lanes.rate(inbound.message_id, inbound.verdict).run_async(self.client)
+        except ValueError:  # an id that is none of ours: somebody else's button
+            known = False
+        verdict = inbound.verdict if known else "unknown"
+        return Taken(inbound.message_id, "kept" if known else "unknown", f"feedback-{verdict}")
+
+    def _pause(self, platform: Platform, message: InboundMessage) -> Pause | None:
+        """Where bots may meet each other."""
+        if not self.settings.turns_per_minute or not platform.bots_meet:
+            return None
+        notice = self._fixed(message.address, f"pause-{self._id(message)}-0", self.settings.paused)
+        return Pause(self.settings.turns_per_minute, notice)
+
+    def _fixed(self, address: Address, delivery_id: str, text: str, *, action: Action = Action.NONE) -> Delivery:
+        """A fixed text; the id of one that answers no message cannot meet that of an answer."""
+        reply = Reply(in_reply_to=(), address=address, text=text, source=Source.FALLBACK)
+        return Delivery(id=delivery_id, reply=reply, action=action)
 
 
 def _here(said: str) -> str:

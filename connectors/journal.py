@@ -2,9 +2,9 @@
 
 import structlog
 
-from connectors.contract import Deletion, Edit, Inbound, Platform, Receiver, Request
-from connectors.intake import Intake, Taken
-from engine.messages import Address
+from connectors.contract import Edit, Feedback, Inbound, Platform, Receiver, Request, Taken
+from connectors.intake import Intake
+from engine.messages import InboundMessage
 
 log = structlog.get_logger()
 
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 async def settle(intake: Intake, platform: Platform, inbound: Inbound) -> Taken:
     """`Intake.settle`, logged."""
     taken = await intake.settle(platform, inbound)
-    conversation = intake.lanes.digests.lane(_address(inbound))
+    conversation = _conversation(intake, inbound)
     log.info("accepted", action="message.accepted", message=taken.id, conversation=conversation, verdict=str(taken.verdict))
     return taken
 
@@ -26,11 +26,11 @@ async def bury(intake: Intake, platform: Receiver, request: Request, *, reason: 
     return taken
 
 
-def _address(inbound: Inbound) -> Address:
+def _conversation(intake: Intake, inbound: Inbound) -> str:
     match inbound:
-        case Edit(message=message):
-            return message.address
-        case Deletion(address=address):
-            return address
-        case message:
-            return message.address
+        case Feedback():
+            return ""
+        case Edit(message=message) | (InboundMessage() as message):
+            return intake.lanes.digests.lane(message.address)
+        case other:
+            return intake.lanes.digests.lane(other.address)

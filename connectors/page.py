@@ -6,6 +6,7 @@ reply is generated its text so far is published only: whoever is not there misse
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import structlog
 
 from engine.errors import DecodeError, DeliveryRefused, RetryLater, StoreUnavailable
 from engine.keys import page, progress
+from engine.limits import Limit
 from engine.messages import Address, Delivery, InboundMessage, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient, Client, reachable
@@ -61,12 +63,19 @@ class Page:
     name = NAME
     #: Readers leave out a delivery they have seen.
     idempotent = True
+    bots_meet = False
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:
         self.deadline = settings.deadline_chat
         self.quiet = settings.quiet_chat
         self.quiet_max = settings.quiet_chat_max
         self._client = client
+
+    def split(self, text: str) -> Sequence[str]:
+        return (text,)
+
+    def limits(self, delivery: Delivery) -> Sequence[Limit]:
+        return ()
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Add the reply to its session's stream and tell the web process."""

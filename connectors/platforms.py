@@ -1,6 +1,11 @@
-"""The table of platforms: adding one costs its file, a line here, a section of the settings and a test file."""
+"""The table of platforms: adding one costs its file, a line here, a section of the settings and a test file.
 
+A platform's module is imported where it is set up, so that nobody pays for the libraries of another.
+"""
+
+import importlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from connectors import page, webhook
 from connectors.contract import Platform
@@ -9,10 +14,13 @@ from connectors.webhook import Webhook
 from engine.settings import Settings
 from engine.store import AsyncClient
 
-_TABLE: Mapping[str, Callable[[Settings, AsyncClient], Platform]] = {
+_ALWAYS: Mapping[str, Callable[[Settings, AsyncClient], Platform]] = {
     webhook.NAME: lambda settings, _: Webhook(settings),
     page.NAME: Page,
 }
+
+#: Module and class of each platform with accounts, made with the settings and a client of Redis.
+_WITH_ACCOUNTS: Mapping[str, tuple[str, str]] = {}
 
 #: Platforms that show a reply while it is generated.
 STREAMING = frozenset({page.NAME})
@@ -23,4 +31,9 @@ def table(settings: Settings, client: AsyncClient) -> Mapping[str, Platform]:
 
     :raises SettingsError: a platform's settings cannot be used.
     """
-    return {name: make(settings, client) for name, make in _TABLE.items()}
+    set_up = {name: _class(*place) for name, place in _WITH_ACCOUNTS.items() if settings.accounts.get(name)}
+    return {name: make(settings, client) for name, make in {**_ALWAYS, **set_up}.items()}
+
+
+def _class(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)

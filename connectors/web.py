@@ -7,7 +7,7 @@ import asyncio
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -20,19 +20,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from connectors import contract, journal, page
+from connectors import page
 from connectors.auth import CHALLENGE, ApiKeys
 from connectors.chat import Chat
-from connectors.contract import Receiver
+from connectors.doors import Doors
 from connectors.figures import CONTENT_TYPE, Figures, shared_text
 from connectors.guard import Guard, answer, explain, problem
 from connectors.haste import HastyProtocol
-from connectors.intake import Intake, Taken
+from connectors.intake import Intake
 from connectors.link import Link, mismatch
 from connectors.messages import show
 from connectors.platforms import table
 from connectors.stream import Hub
-from engine.errors import NoSuchMessage, RejectedRequest, StartError, StoreUnavailable, UnparseableMessage
+from engine.errors import NoSuchMessage, RejectedRequest, StartError, StoreUnavailable
 from engine.lanes import Lanes
 from engine.settings import Settings
 
@@ -59,6 +59,7 @@ class Web:
         self.keys = ApiKeys(settings.api_keys)
         self.platforms = table(settings, None)
         self.chat = Chat(settings, self.platforms[page.NAME], link=self.link, hub=self.hub, intake=self.intake)
+        self.doors = Doors(self.platforms, self.intake, self.figures)
         self.tasks: list[asyncio.Task[None]] = []
 
     def intake(self) -> Intake:
@@ -66,40 +67,14 @@ class Web:
         return Intake(self.settings, self.lanes, self.link.client)
 
     def routes(self) -> list[BaseRoute]:
-        receivers = [platform for platform in self.platforms.values() if isinstance(platform, Receiver)]
-        doors = [Route(path, self.door(platform), methods=["POST"]) for platform in receivers for path in platform.paths]
         return [
-            *doors,
+            *self.doors.routes(),
             *self.chat.routes(self.figures),
             Route("/v1/messages/{id}", self.message),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
             Route("/metrics", self.metrics),
         ]
-
-    def door(self, platform: Receiver) -> Callable[[Request], Awaitable[Response]]:
-        """The endpoint at which a platform's requests come in."""
-
-        async def receive(request: Request) -> Response:
-            asked = contract.Request(request.path_params.get("name", ""), headers_of(request), await request.body())
-            platform.verify(asked)
-            intake = self.intake()
-            try:
-                inbound = platform.parse(asked)
-            except UnparseableMessage as error:
-                taken = [await journal.bury(intake, platform, asked, reason=str(error))]
-            else:
-                taken = [await journal.settle(intake, platform, one) for one in inbound]
-            return self.acknowledge(platform, taken)
-
-        return receive
-
-    def acknowledge(self, platform: Receiver, taken: list[Taken]) -> Response:
-        """202 with the id and the state of the first message of a request."""
-        for one in taken:
-            self.figures.settled(platform.name, one.verdict)
-        first = taken[0]
-        return answer({"id": first.id, "state": first.state}, 202)
 
     async def message(self, request: Request) -> Response:
         """State, reply and timings of one message."""
@@ -147,6 +122,7 @@ class Web:
         self.tasks = [
             asyncio.create_task(self.link.connect(), name="connect"),
             asyncio.create_task(self.hub.listen(), name="listen"),
+            *self.doors.listeners(),
         ]
         for task in self.tasks:
             task.add_done_callback(_report)
@@ -203,15 +179,6 @@ def died(task: asyncio.Task[None]) -> bool:
 def _report(task: asyncio.Task[None]) -> None:
     if died(task):
         log.error("a part of the web process has died", action="web.task_died", task=task.get_name(), exc_info=task.exception())
-
-
-def headers_of(request: Request) -> dict[str, str]:
-    """Names in lower case; a repeated header is joined by commas, which no signature bears."""
-    found: dict[str, str] = {}
-    for raw_name, raw_value in request.scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        found[name] = f"{found[name]},{value}" if name in found else value
-    return found
 
 
 def starlette(web: Web) -> Starlette:

@@ -7,7 +7,7 @@ type `message.created`, `message.updated` or `message.deleted`; the `message_id`
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,10 +16,11 @@ import httpx
 import msgspec
 
 from connectors.bodies import answerable, read_as, read_object, well_formed
-from connectors.contract import Deletion, Edit, Inbound, Request
+from connectors.contract import Acknowledgement, Deletion, Edit, Inbound, Request, Taken
 from connectors.posting import guarded_client, port_of, post
 from connectors.signatures import STANDARD, secret_bytes, sign, verify
 from engine.errors import DeliveryRefused, MalformedRequest, SettingsError, UnparseableMessage
+from engine.limits import Limit
 from engine.messages import Address, Delivery, InboundMessage, Receipt
 from engine.settings import PREFIX, Settings, WebhookEndpoint
 
@@ -62,6 +63,8 @@ class Webhook:
     paths = ("/webhooks/{name}",)
     #: A callback bears its delivery's id as webhook-id, which receivers use to recognise a repeat.
     idempotent = True
+    bots_meet = False
+    away = 503
 
     def __init__(self, settings: Settings) -> None:
         """:raises SettingsError: an endpoint whose secret or callback address cannot be used."""
@@ -97,6 +100,15 @@ class Webhook:
 
     def origin(self, request: Request) -> tuple[Address, str]:
         return self._address(request.name, ""), _logical(request.name, request.headers["webhook-id"])
+
+    def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
+        return Acknowledgement(202, {"id": taken[0].id, "state": taken[0].state})
+
+    def split(self, text: str) -> Sequence[str]:
+        return (text,)
+
+    def limits(self, delivery: Delivery) -> Sequence[Limit]:
+        return ()
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Post a reply to the callback address of its endpoint; without one it can only be asked for by its id."""

@@ -4,6 +4,7 @@
     ├── SettingsError           an environment variable is unknown or has a bad value
     ├── StartError              a process cannot start as asked (port in use, no Redis binary, no permission)
     ├── DecodeError             stored bytes are not what their type says
+    ├── SealError               sealed bytes cannot be opened: a key is missing, or they were changed
     ├── StoreError              Redis
     │   ├── StoreUnavailable    it cannot be reached, or refuses writes
     │   └── StoreMismatch       it was first used with other shards or another secret key
@@ -24,6 +25,8 @@
     │   └── UnsupportedModel    an architecture, tokenizer or device we do not serve
     └── DeliveryError
         ├── RetryLater          a signal, not a fault: try again, not before `after` seconds
+        ├── Unclear             it may have been sent: a connection broke after the request went out
+        ├── Withdrawn           a signal, not a fault: a person has taken the conversation over meanwhile
         └── DeliveryRefused     the platform will never take this message
 
 Each text says what happened and what to do about it.
@@ -53,6 +56,10 @@ class DecodeError(ReplymillError):
         self.raw = raw
         #: What the decoder said.
         self.cause = cause
+
+
+class SealError(ReplymillError):
+    """Sealed bytes cannot be opened."""
 
 
 class StoreError(ReplymillError):
@@ -161,3 +168,11 @@ class RetryLater(DeliveryError):
 
 class DeliveryRefused(DeliveryError):
     """The platform will never take this message."""
+
+
+class Unclear(DeliveryError):
+    """It may have been sent; nobody knows. The platform is asked, or the setting for unclear sends decides."""
+
+
+class Withdrawn(DeliveryError):
+    """A person has taken the conversation over meanwhile; nothing is sent."""

@@ -19,15 +19,24 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `<d>:stats` | hash | always | all that add or remove | backlog, claim | `messages`, and `deferred` of them; `clock` of the ring; `rest` where lanes other than suspects are next |
 | `<d>:tenants` | hash | while not empty | the same | accept | messages waiting per tenant, for its limit |
 | `<d>:bell` | list | at most 64 | all that make a lane ready | waiting claims | wakes a waiting worker |
-| `d:<digest>` | string | the platform's dedupe time | accept | accept, amend, look | recognises a repeat; holds the lane, so a message can be found |
+| `d:<digest>` | string | the platform's dedupe time | accept, notify | accept, amend, look | recognises a repeat; holds the lane, so a message can be found |
 | `x:<digest>` | string | an hour | amend, cancel | accept | an edit or a deletion that came before its message |
 | `m:<id>` | hash | `record_ttl` | commit, cancel | look | state, reply and timings of an answered message |
-| `h:<ref>` | list | `history_ttl` | commit, accept | claim | turns of the conversation, oldest first |
-| `o:<ref>` | string | `history_ttl` | own | accept, claim, commit | the owner, where it is not the bot |
+| `h:<ref>` | list | `history_ttl` | commit, accept, notify | claim | turns of the conversation, oldest first |
+| `o:<ref>` | string | `history_ttl` | own, notify | accept, claim, commit | the owner, where it is not the bot |
 | `n:<ref>` | string | ten minutes | accept | accept | the notice that the lane is full was sent |
+| `p:<ref>` | string | ten minutes | accept | accept | the notice that the bot pauses was sent |
+| `b:<ref>` | string | a minute | commit | accept | replies of the bot in this minute: two bots that answer each other stop |
+| `v:<id>` | hash | `feedback_ttl` | rate | look | what the person thinks of the reply: `up` or `down` |
 | `fence` | string | always | claim | claim | counts leases: with a random nonce it makes the token |
 | `dead` | zset by time, at most 10,000 | always | commit, bury | list of dead letters | index of the dead letters |
 | `dead:<id>` | hash | `dead_ttl` | commit, bury | list of dead letters | reason, attempts and bytes of a dead letter |
+
+| key of a bucket, after `rm:limit:{<digest>}:` | type | lives | written by | read by | because |
+|---|---|---|---|---|---|
+| `g` | list of times | its period | take | take | when the last places were given, at most as many as the limit allows |
+| `t:<delivery>` | string | its wait and a minute | take | take | the place that a waiting delivery has |
+| `b` | string | as long as it says | block | take | the platform asked us to wait until then |
 
 | other key | type | lives | written by | read by | because |
 |---|---|---|---|---|---|
@@ -98,6 +107,17 @@ class Shard:
 
     def dead(self, letter: str) -> str:
         return f"{self.prefix}dead:{letter}"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Keys of one rate limit, in a slot of their own."""
+
+    digest: str
+
+    @property
+    def prefix(self) -> str:
+        return f"rm:limit:{{{self.digest}}}:"
 
 
 def cached_reply(tenant: str, digest: str) -> str:

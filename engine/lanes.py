@@ -19,6 +19,7 @@ from engine.moves import (
     Claim,
     Lane,
     Outcome,
+    Pause,
     Release,
     Settled,
     Swept,
@@ -65,9 +66,12 @@ class Lanes:
         return f"{self.digests.message(address, logical_id)}-{self.shard_of(address).number}"
 
     def accept(
-        self, message: InboundMessage, *, deadline: float, quiet: float, quiet_max: float, notice: Delivery
+        self, message: InboundMessage, *, deadline: float, quiet: tuple[float, float], notice: Delivery, pause: Pause | None = None
     ) -> Call[Accepted]:
-        """Put one message on its lane, once; times in seconds. `notice` is sent once when the lane is full."""
+        """Put one message on its lane, once; times in seconds, `quiet` after a fragment and in all.
+
+        `notice` is sent once when the lane is full, that of `pause` once when the bot pauses.
+        """
         blobs, settings = Blobs(), self.settings
         shard = self.shard_of(message.address)
         arguments = {
@@ -83,18 +87,45 @@ class Lanes:
                 cost=estimate(message.text),
                 deadline=deadline,
             )
-            | {"quiet": _ms(quiet), "quiet_max": _ms(quiet_max)},
+            | {"quiet": _ms(quiet[0]), "quiet_max": _ms(quiet[1])},
             "lane_messages": settings.lane_messages,
             "lane_bytes": settings.lane_bytes,
             "tenant_messages": settings.tenant_messages,
             "turn": blobs.add(_turn(message)),
             "history": self._history,
-            "notice": _item(notice.id, notice.encode(), blobs, cost=1, deadline=settings.deadline_delivery),
+            "notice": self._posted(notice, blobs),
             "notice_every": NOTICE_EVERY,
         }
-        return Call(
-            "accept", shard, arguments, tuple(blobs.collected), lambda raw: Accepted(Verdict(text_of(raw[0])), text_of(raw[1]))
-        )
+        if pause:
+            arguments["pause"] = {"turns": pause.turns, "notice": self._posted(pause.notice, blobs)}
+        return Call("accept", shard, arguments, tuple(blobs.collected), _accepted)
+
+    def notify(
+        self,
+        address: Address,
+        logical_ids: Sequence[str],
+        *,
+        deliveries: Sequence[Delivery] = (),
+        owner: Owner | None = None,
+        forget: bool = False,
+    ) -> Call[Accepted]:
+        """Take what needs no answer of the loops, once: post fixed texts, set the owner, forget what was said.
+
+        A change to the owner there is already posts nothing.
+        """
+        blobs, shard = Blobs(), self.shard_of(address)
+        arguments = {
+            "ref": self.digests.lane(address),
+            "digests": [self.digests.message(address, logical) for logical in logical_ids],
+            "suffix": f"-{shard.number}",
+            "id": self.message_id(address, logical_ids[0]),
+            "dedupe_ttl": _ms(self.settings.dedupe_ttl),
+            "out": [self._posted(delivery, blobs) for delivery in deliveries],
+            "forget": forget,
+        }
+        if owner:
+            arguments |= {"owner": owner, "ttl": _ms(self.settings.history_ttl)}
+        return Call("notify", shard, arguments, tuple(blobs.collected), _accepted)
 
     def amend(self, message: InboundMessage) -> Call[str]:
         """Replace a message not yet answered; says `amended`, `answered`, `unseen` (then the edit waits for it) or `elsewhere`."""
@@ -138,10 +169,7 @@ class Lanes:
             "owner": outcome.owner,
             "turns": [blobs.add(turn.encode()) for turn in outcome.turns],
             "history": self._history,
-            "out": [
-                _item(delivery.id, delivery.encode(), blobs, cost=1, deadline=settings.deadline_delivery)
-                for delivery in outcome.deliveries
-            ],
+            "out": [self._posted(delivery, blobs) for delivery in outcome.deliveries],
             "record": [text for pair in outcome.record.items() for text in pair],
             "record_ttl": _ms(settings.record_ttl),
             "records": [id_ for id_, _ in lane.pairs] if outcome.records is None else outcome.records,
@@ -159,6 +187,26 @@ class Lanes:
         arguments = {"ref": lane.ref, "token": lane.token, "delivery": delivery_id, "lease": _ms(self.settings.lease)}
         return Call("intend", self.shards[lane.shard], arguments, (), lambda raw: (raw[0] == 1, text_of(raw[1])))
 
+    def split(self, lane: Lane, parts: Sequence[Delivery]) -> Call[bool]:
+        """Replace the delivery at the head of a leased outbound lane by its parts; says whether it was still ours to split."""
+        blobs = Blobs()
+        arguments = {
+            "ref": lane.ref,
+            "token": lane.token,
+            "delivery": lane.entries[0].id,
+            "parts": [(part.id, blobs.add(part.encode())) for part in parts],
+        }
+        return Call("split", self.shards[lane.shard], arguments, tuple(blobs.collected), bool)
+
+    def rate(self, message_id: str, verdict: str) -> Call[bool]:
+        """Keep what a person thinks of the reply to a message, `up` or `down`; says whether the message is known.
+
+        :raises ValueError: for an id that is none of ours.
+        """
+        shard, named = self._located(message_id)
+        arguments = named | {"verdict": verdict, "ttl": _ms(self.settings.feedback_ttl)}
+        return Call("rate", shard, arguments, (), bool)
+
     def own(self, address: Address, owner: Owner) -> Call[int]:
         """Set who answers; says how many messages wait in the lane for whoever claims them to move to history."""
         arguments = {"ref": self.digests.lane(address), "owner": owner, "ttl": _ms(self.settings.history_ttl)}
@@ -175,10 +223,8 @@ class Lanes:
 
         :raises ValueError: for an id that is none of ours.
         """
-        digest, _, number = message_id.rpartition("-")
-        if not digest or not number.isdecimal() or int(number) >= len(self.shards):
-            raise ValueError(f"{message_id!r} is no message id")
-        return Call("look", self.shards[int(number)], {"id": message_id, "digest": digest}, (), read_whereabouts)
+        shard, named = self._located(message_id)
+        return Call("look", shard, named, (), read_whereabouts)
 
     def backlog(self, shard: Shard) -> Call[tuple[Backlog, Backlog]]:
         """Figures of one shard, inbound and outbound."""
@@ -195,6 +241,15 @@ class Lanes:
         }
         return Call("bury", self.shard_of(address), arguments, (raw,), bool)
 
+    def _located(self, message_id: str) -> tuple[Shard, dict[str, Any]]:
+        digest, _, number = message_id.rpartition("-")
+        if not digest or not number.isdecimal() or int(number) >= len(self.shards):
+            raise ValueError(f"{message_id!r} is no message id")
+        return self.shards[int(number)], {"id": message_id, "digest": digest}
+
+    def _posted(self, delivery: Delivery, blobs: Blobs) -> dict[str, Any]:
+        return _item(delivery.id, delivery.encode(), blobs, cost=1, deadline=self.settings.deadline_delivery)
+
     def _bounds(self, direction: Direction) -> dict[str, Any]:
         inbound = direction is Direction.IN
         attempts = self.settings.attempts if inbound else self.settings.delivery_attempts
@@ -207,6 +262,10 @@ class Lanes:
             "id": self.message_id(address, logical_id),
             "ttl": TOMBSTONE_TTL,
         }
+
+
+def _accepted(raw: Any) -> Accepted:
+    return Accepted(Verdict(text_of(raw[0])), text_of(raw[1]))
 
 
 def _turn(message: InboundMessage) -> bytes:

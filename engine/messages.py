@@ -185,6 +185,14 @@ class Reply(Wire, frozen=True, array_like=True, kw_only=True):
     trace: dict[str, Fact] = {}
 
 
+class Action(StrEnum):
+    """What a delivery asks a platform to do beside posting a text."""
+
+    NONE = ""
+    #: Give the conversation to a person, in the platform's own way.
+    HAND_OVER = "hand-over"
+
+
 class Delivery(Wire, frozen=True, array_like=True, kw_only=True):
     """One thing to post. Its id is the idempotency key wherever a platform takes one."""
 
@@ -194,6 +202,20 @@ class Delivery(Wire, frozen=True, array_like=True, kw_only=True):
     reply: Reply
     #: Position of this part among the parts of a long reply, from 0.
     part: int = 0
+    #: How many parts there are; 0 while the platform has not been asked to split it.
+    parts: int = 0
+    #: What the platform is to do beside posting the text.
+    action: Action = Action.NONE
+
+    @property
+    def turn(self) -> str:
+        """Id of the first message it answers: the same for all parts, and for what is shown while the reply is made."""
+        return self.id.rpartition("-")[0]
+
+    @property
+    def last(self) -> bool:
+        """Whether no further part follows."""
+        return self.part + 1 >= self.parts
 
 
 class Receipt(Wire, frozen=True, array_like=True, kw_only=True):

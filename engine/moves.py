@@ -25,6 +25,8 @@ class Verdict(StrEnum):
     CANCELLED = "cancelled"
     #: A person owns the conversation: it went to history.
     OWNED = "owned"
+    #: The bot has said so much here that it pauses: it went to history.
+    PAUSED = "paused"
     #: The lane or the tenant is full: it was not taken.
     FULL = "full"
 
@@ -39,6 +41,14 @@ class Settled(StrEnum):
     CHANGED = "changed"
     #: The owner is not the one the outcome was made for.
     OWNED = "owned"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Beyond so many replies in a minute the bot pauses, and says so once: whoever it talks to may be a bot too."""
+
+    turns: int
+    notice: Delivery
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,22 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from redis.exceptions import NoScriptError
 
-from engine.keys import Shard
 from engine.store import AsyncClient, Client, reachable
 
 T = TypeVar("T")
+
+
+class Slot(Protocol):
+    """Keys that live together: a shard of the lanes, or a bucket of a rate limit."""
+
+    @property
+    def prefix(self) -> str:
+        """What their names begin with."""
 
 
 @cache
@@ -31,7 +38,7 @@ class Call(Generic[T]):
     """
 
     script: str
-    shard: Shard
+    slot: Slot
     arguments: dict[str, Any]
     blobs: tuple[bytes, ...]
     read: Callable[[Any], T]
@@ -55,7 +62,7 @@ class Call(Generic[T]):
         return self.read(raw)
 
     def _argv(self) -> tuple[str | bytes, ...]:
-        return (self.shard.prefix, msgspec.msgpack.encode(self.arguments), *self.blobs)
+        return (self.slot.prefix, msgspec.msgpack.encode(self.arguments), *self.blobs)
 
 
 class Blobs:

@@ -15,7 +15,8 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from engine import values
+from engine import accounts, values
+from engine.accounts import Accounts
 from engine.errors import SettingsError
 
 PREFIX = "REPLYMILL_"
@@ -78,6 +79,9 @@ class Settings:
     api_keys: tuple[str, ...] = _setting(
         (), values.keys, "keys for `/v1/`, separated by spaces; empty: one kept in the data folder", secret=True
     )
+    sealing_keys: tuple[str, ...] = _setting(
+        (), values.keys, "keys that seal stored tokens: the first seals, all open; empty: one kept in the data folder", secret=True
+    )
     max_body: int = _setting(1_048_576, values.whole(1024, 16_777_216), "largest request body, bytes")
     page_hosts: tuple[str, ...] = _setting(
         (), values.words, "public host names of the chat page, separated by spaces; localhost and plain addresses are known"
@@ -124,15 +128,33 @@ class Settings:
     record_ttl: float = _setting(3600.0, values.number(1, 31_536_000), "seconds the state of an answered message is kept")
     dedupe_ttl: float = _setting(86_400.0, values.number(600, 31_536_000), "seconds in which a repeated id is recognised")
     dead_ttl: float = _setting(1_209_600.0, values.number(60, 31_536_000), "seconds dead letters are kept")
+    feedback_ttl: float = _setting(2_592_000.0, values.number(60, 31_536_000), "seconds a verdict about a reply is kept")
     cache: bool = _setting(True, values.flag, "reuse replies to the same question")
     cache_ttl: float = _setting(86_400.0, values.number(1, 31_536_000), "seconds a cached reply is kept")
     send_timeout: float = _setting(10.0, values.number(0.1, 300), "seconds one delivery may take; under half the lease")
+    unclear: str = _setting(
+        "at-least-once",
+        values.one_of("at-least-once", "at-most-once"),
+        "a send that may have happened, to a platform that cannot be asked: send again, or make it a dead letter",
+    )
+    turns_per_minute: int = _setting(
+        10, values.whole(0, 1000), "replies to one chat in a minute before the bot pauses, as the other may be a bot; 0: never"
+    )
     deliveries: int = _setting(32, values.whole(1, 1024), "replies one delivery worker sends at a time")
     drain_timeout: float = _setting(20.0, values.number(0, 3600), "seconds a stopping process may take to finish what it holds")
     apology: str = _setting(
         "Sorry, I could not answer this in time. Please ask again.", values.text, "sent when no answer is made before the deadline"
     )
     no_text: str = _setting("I can only read text. Please type your question.", values.text, "sent for a message without text")
+    paused: str = _setting(
+        "I have said a lot here within a minute; I pause until you have had time to read it.",
+        values.text,
+        "sent once when the bot pauses",
+    )
+    handing_over: str = _setting(
+        "I am getting a person for you; please wait here.", values.text, "sent when a conversation goes to a person"
+    )
+    forgotten: str = _setting("I have forgotten this conversation.", values.text, "sent when a person asked to be forgotten")
     lane_full: str = _setting(
         "I am still working on your earlier messages; please wait for my reply.",
         values.text,
@@ -141,6 +163,8 @@ class Settings:
 
     #: By name in the path.
     webhooks: Mapping[str, WebhookEndpoint] = field(default_factory=dict)
+    #: Accounts of the other platforms, by platform and name.
+    accounts: Accounts = field(default_factory=dict)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -153,14 +177,18 @@ class Settings:
             environ = {**from_file, **os.environ}
         found: dict[str, Any] = {}
         endpoints: dict[str, dict[str, str]] = {}
+        others: dict[tuple[str, str], dict[str, str]] = {}
         for name, value in environ.items():
             if not name.startswith(PREFIX):
                 continue
             if match := _WEBHOOK.match(name):
                 endpoints.setdefault(match["name"].lower().replace("_", "-"), {})[match["part"]] = value
+            elif named := accounts.match(PREFIX, name):
+                others.setdefault(named[:2], {})[named[2]] = value
             else:
                 found |= _read(name, value)
-        settings = cls(**found, webhooks={name: _endpoint(name, parts) for name, parts in endpoints.items()})
+        webhooks = {name: _endpoint(name, parts) for name, parts in endpoints.items()}
+        settings = cls(**found, webhooks=webhooks, accounts=accounts.build(PREFIX, others))
         _check_together(settings)
         return dataclasses.replace(settings, data_dir=settings.data_dir.expanduser(), cache_dir=settings.cache_dir.expanduser())
 
@@ -177,12 +205,12 @@ def _written(field_name: str, value: Any) -> str:
     return ("|" if field_name == "stop" else " ").join(value) if isinstance(value, tuple) else str(value)
 
 
-_FIELDS = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings) if f.name != "webhooks"}
+_FIELDS = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts")}
 
 
 def _read(name: str, value: str) -> dict[str, Any]:
     if name not in _FIELDS:
-        near = difflib.get_close_matches(name, [*_FIELDS, *_webhook_names(name)], n=1)
+        near = accounts.near(PREFIX, name) or difflib.get_close_matches(name, [*_FIELDS, *_webhook_names(name)], n=1)
         hint = f"did you mean {near[0]}?" if near else "see the configuration table in README.md"
         raise SettingsError(f"unknown variable {name}: {hint}")
     setting = _FIELDS[name]
@@ -261,4 +289,4 @@ def describe() -> list[tuple[str, str, str]]:
         shown = " ".join(default) if isinstance(default, tuple) else str(default)
         rows.append((name, shown.lower() if isinstance(default, bool) else shown, setting.metadata["meaning"]))
     rows += [(f"{PREFIX}WEBHOOK_<NAME>_{part}", "", meaning) for part, meaning in WEBHOOK_PARTS.items()]
-    return rows
+    return rows + accounts.describe(PREFIX)

@@ -55,7 +55,7 @@ class Desk:
         inbound = message(text, *(ids or (next(self._fresh),)), to=to)
         first = self.lanes.message_id(inbound.address, inbound.dedupe_ids[0])
         notice = Delivery(id=f"{first}-full", reply=reply(inbound.address, "full"))
-        call = self.lanes.accept(inbound, deadline=deadline, quiet=quiet, quiet_max=3 * quiet, notice=notice)
+        call = self.lanes.accept(inbound, deadline=deadline, quiet=(quiet, 3 * quiet), notice=notice)
         return call.run(self.client)
 
     def claim(

@@ -22,6 +22,7 @@ from engine.errors import StoreUnavailable
 from engine.generation import OnText, Request
 from engine.keys import Direction
 from engine.lanes import Lanes
+from engine.limits import Limit
 from engine.messages import Address, Delivery, Receipt
 from engine.model import Model
 from engine.moves import Accepted, Outcome
@@ -222,10 +223,19 @@ class Mailbox:
         self.name = name
         self.idempotent = idempotent
         self.deadline, self.quiet, self.quiet_max = 60.0, 0.0, 0.0
+        self.bots_meet = False
         self.posted: list[str] = []
         #: What the next sends do: an error is raised, a number of seconds is waited after the post is kept.
         self.script: list[BaseException | float] = []
         self.closed = False
+        #: The rate limits of every delivery.
+        self.limited: Sequence[Limit] = ()
+
+    def split(self, text: str) -> Sequence[str]:
+        return text.split("|")
+
+    def limits(self, delivery: Delivery) -> Sequence[Limit]:
+        return self.limited
 
     async def send(self, delivery: Delivery) -> Receipt:
         step = self.script.pop(0) if self.script else 0.0

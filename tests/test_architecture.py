@@ -31,6 +31,7 @@ OPEN_TO_CONNECTORS = {
     "conversations",
     "crypto",
     "limits",
+    "accounts",
 }
 
 #: What those need in turn and nobody else does.

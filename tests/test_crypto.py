@@ -3,9 +3,11 @@
 import re
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import assume, given
 
-from engine.crypto import Digests, same
+from engine.crypto import Digests, Sealer, same
+from engine.errors import SealError
 from engine.messages import Address
 
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=16)
@@ -89,3 +91,39 @@ def test_a_message_is_known_by_its_logical_id_wherever_in_the_tenant_it_is_poste
 def test_secrets_are_compared_whole(left: str, right: str) -> None:
     assert same(left, left)
     assert same(left, right) == (left == right)
+
+
+# -- sealing --------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=200), st.text(max_size=20))
+def test_what_was_sealed_is_opened_for_the_same_purpose_alone(raw: bytes, purpose: str) -> None:
+    sealer = Sealer(("a key of sixteen characters",))
+    sealed = sealer.seal(purpose, raw)
+
+    assert sealer.open(purpose, sealed) == raw
+    assert len(raw) < 4 or raw not in sealed
+    with pytest.raises(SealError):
+        sealer.open(purpose + "x", sealed)
+
+
+def test_an_old_key_opens_what_it_sealed_while_the_new_one_seals() -> None:
+    old, new = "the old key, of sixteen", "the new key, of sixteen"
+    sealed = Sealer((old,)).seal("token", b"xoxb")
+
+    assert Sealer((new, old)).open("token", sealed) == b"xoxb"
+    assert Sealer((new,)).open("token", Sealer((new, old)).seal("token", b"xoxb")) == b"xoxb"
+    with pytest.raises(SealError, match="REPLYMILL_SEALING_KEYS"):
+        Sealer((new,)).open("token", sealed)
+
+
+@given(st.binary(max_size=80), st.integers(0, 200))
+def test_bytes_that_were_changed_are_refused(raw: bytes, place: int) -> None:
+    sealer = Sealer(("a key of sixteen characters",))
+    sealed = bytearray(sealer.seal("token", raw))
+    sealed[place % len(sealed)] ^= 1
+
+    with pytest.raises(SealError):
+        sealer.open("token", bytes(sealed))
+    with pytest.raises(SealError):
+        sealer.open("token", raw)

@@ -11,14 +11,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engine.errors import DeliveryRefused, RetryLater
+from engine.errors import DeliveryRefused, RetryLater, Unclear, Withdrawn
 from engine.keys import Direction
+from engine.limits import Limit
 from engine.messages import Address, Delivery, Receipt
 from engine.settings import Settings
 from tests import lane_probe
 from tests.desk import Desk, address
 from tests.loops import Mailbox, Post, delivering, queue
-from workers.delivering import FIRST_BACKOFF, LONGEST_BACKOFF, backoff
+from workers.waiting import FIRST_BACKOFF, LONGEST_BACKOFF, backoff
 
 pytestmark = pytest.mark.one_redis
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.one_redis
 @pytest.fixture
 def quick(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Short times: nothing here waits for a second attempt as long as people would."""
-    monkeypatch.setattr("workers.delivering.FIRST_BACKOFF", 0.05)
+    monkeypatch.setattr("workers.waiting.FIRST_BACKOFF", 0.05)
     monkeypatch.setattr("workers.delivering.AWAY_PAUSE", 0.01)
     return dataclasses.replace(settings, send_timeout=0.3, lease=2.0, drain_timeout=5.0)
 
@@ -277,7 +278,90 @@ def test_a_platform_that_recognises_no_repeats_is_not_asked_again_when_it_may_ha
         assert mailbox.posted.count(one) <= 1
         assert "may have been sent" in dead_letters(post.desk)[one]
 
+    delivering(dataclasses.replace(quick, unclear="at-most-once"), redis_client, mailbox, body)
+
+
+def test_where_losing_a_reply_is_worse_than_saying_it_twice_it_is_sent_again(quick: Settings, redis_client: redis.Redis) -> None:
+    mailbox = Mailbox(idempotent=False)
+    mailbox.script = [Unclear("the connection broke")]
+
+    async def body(post: Post) -> None:
+        (one,) = queue(post.desk, address(), "hello")
+        await post.until(lambda: state(post.desk, one).get("state") == "delivered")
+        assert mailbox.posted == [one]
+
     delivering(quick, redis_client, mailbox, body)
+
+
+class Remembering(Mailbox):
+    """A platform that can be asked what it has."""
+
+    asked = 0
+
+    async def find(self, delivery: Delivery) -> Receipt | None:
+        self.asked += 1
+        return Receipt(delivery=delivery.id, platform_id="found") if delivery.id in self.posted else None
+
+
+@pytest.mark.parametrize("unclear", [5.0, Unclear("the connection broke")], ids=["it has it", "it does not have it"])
+def test_a_platform_that_can_be_asked_is_asked_before_anything_is_sent_again(
+    quick: Settings, redis_client: redis.Redis, unclear: BaseException | float
+) -> None:
+    mailbox = Remembering(idempotent=False)
+    mailbox.script = [unclear]
+
+    async def body(post: Post) -> None:
+        (one,) = queue(post.desk, address(), "hello")
+        await post.until(lambda: state(post.desk, one).get("state") == "delivered")
+        assert mailbox.posted == [one]
+        assert mailbox.asked == 1
+
+    delivering(quick, redis_client, mailbox, body)
+
+
+def test_a_reply_that_a_person_overtook_is_withdrawn_and_no_dead_letter(quick: Settings, redis_client: redis.Redis) -> None:
+    mailbox = Mailbox()
+    mailbox.script = [Withdrawn("an agent has opened the conversation")]
+
+    async def body(post: Post) -> None:
+        (one,) = queue(post.desk, address(), "hello")
+        await post.until(lambda: state(post.desk, one).get("state") == "handed-over")
+        assert (mailbox.posted, dead_letters(post.desk)) == ([], {})
+
+    delivering(quick, redis_client, mailbox, body)
+
+
+# -- parts and limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_reply_is_posted_in_parts_before_what_follows_it(quick: Settings, redis_client: redis.Redis) -> None:
+    async def body(post: Post) -> None:
+        long, short = queue(post.desk, address(), "one|two|three", "four")
+        await post.until(lambda: state(post.desk, short).get("state") == "delivered")
+        stem = long.removesuffix("-0")
+        assert post.mailbox.posted == [f"{stem}-0", f"{stem}-1", f"{stem}-2", short]
+        assert state(post.desk, long)["state"] == "delivered"
+        assert state(post.desk, long)["platform_id"] == "post-3"
+        assert post.desk.backlog()[1].messages == 0
+
+    delivering(quick, redis_client, Mailbox(), body)
+
+
+def test_a_chat_at_its_limit_waits_and_holds_up_no_other(quick: Settings, redis_client: redis.Redis) -> None:
+    class Limited(Mailbox):
+        def limits(self, delivery: Delivery) -> list[Limit]:
+            return [Limit(("chat", delivery.reply.address.thread), 1, 1.0)]
+
+    async def body(post: Post) -> None:
+        slow = queue(post.desk, address("busy"), "one", "two")
+        other = queue(post.desk, address("calm"), "three")
+        began = time.monotonic()
+        await post.until(lambda: len(post.mailbox.posted) == 3)
+        assert time.monotonic() - began >= 0.9
+        assert post.mailbox.posted[-1] == slow[1]
+        assert set(post.mailbox.posted[:2]) == {slow[0], *other}
+
+    delivering(quick, redis_client, Limited(), body)
 
 
 def test_a_platform_that_recognises_no_repeats_is_asked_again_when_it_surely_has_not_the_reply(
@@ -308,7 +392,8 @@ def test_what_a_worker_that_died_was_about_to_send_is_sent_again_only_where_repe
         await post.until(lambda: post.mailbox.posted or dead_letters(post.desk))
         assert post.mailbox.posted == ([one] if idempotent else [])
 
-    delivering(quick, redis_client, Mailbox(idempotent=idempotent), body)
+    configured = dataclasses.replace(quick, unclear="at-most-once")
+    delivering(configured, redis_client, Mailbox(idempotent=idempotent), body)
 
 
 # -- Redis away -----------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,9 @@ def test_empty_settings_are_filled_from_the_folder_and_stay_the_same(bare: Setti
 
 
 def test_what_is_set_wins_and_makes_no_files(bare: Settings) -> None:
-    given = dataclasses.replace(bare, redis_url=URL, broker_url="redis://broker", secret_key="s" * 16, api_keys=("k" * 16,))
+    given = dataclasses.replace(
+        bare, redis_url=URL, broker_url="redis://broker", secret_key="s" * 16, api_keys=("k" * 16,), sealing_keys=("s" * 16,)
+    )
 
     assert home.complete(given) == given
     assert not bare.data_dir.exists()
@@ -64,7 +66,7 @@ def test_nobody_else_can_read_the_folder_or_its_files(bare: Settings) -> None:
         home.complete(bare)
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in bare.data_dir.iterdir()}
 
-    assert modes == {home.REDIS_URL: 0o600, home.SECRET_KEY: 0o600, home.API_KEY: 0o600}
+    assert modes == {home.REDIS_URL: 0o600, home.SECRET_KEY: 0o600, home.API_KEY: 0o600, home.SEALING_KEY: 0o600}
     assert stat.S_IMODE(bare.data_dir.stat().st_mode) == 0o700
 
 
@@ -84,7 +86,7 @@ def test_an_operator_may_keep_several_api_keys_in_the_file(bare: Settings) -> No
 
 
 @pytest.mark.parametrize("content", ["", " \n", "short", f"{'a' * 20} short"])
-@pytest.mark.parametrize("name", [home.SECRET_KEY, home.API_KEY])
+@pytest.mark.parametrize("name", [home.SECRET_KEY, home.API_KEY, home.SEALING_KEY])
 def test_a_damaged_key_is_refused_and_left_alone(bare: Settings, name: str, content: str) -> None:
     path = home.private_folder(bare.data_dir) / name
     path.write_text(content)

@@ -10,15 +10,16 @@ import msgspec
 import pytest
 import redis
 
-from connectors.contract import Deletion, Edit, Request
-from connectors.intake import Intake, Taken
+from connectors.contract import Deletion, Edit, Feedback, Forget, HandOver, Inbound, Notice, Ownership, Request, Taken
+from connectors.intake import Intake
 from connectors.webhook import Webhook
 from engine.errors import MalformedRequest, Overloaded, StoreUnavailable
 from engine.keys import Direction
 from engine.lanes import Lanes
-from engine.messages import Delivery, InboundMessage, Owner, Source
+from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Source
 from engine.settings import Settings
 from engine.store import connect_async
+from tests.desk import Desk
 from tests.doors import with_endpoint
 from workers import embedded
 
@@ -45,7 +46,7 @@ def with_intake(settings: Settings, use: Callable[[Intake], Awaitable[T]]) -> T:
     return asyncio.run(using())
 
 
-def settle(settings: Settings, *inbound: InboundMessage | Edit | Deletion) -> list[Taken]:
+def settle(settings: Settings, *inbound: Inbound) -> list[Taken]:
     async def use(intake: Intake) -> list[Taken]:
         platform = Webhook(with_endpoint(settings))
         return [await intake.settle(platform, one) for one in inbound]
@@ -179,3 +180,93 @@ def test_redis_away_says_so_and_a_second_try_is_no_repeat(tmp_path: Path) -> Non
             return await intake.settle(platform, message("hello", "msg_1"))
 
         assert with_intake(settings, use).verdict == "accepted"
+
+
+# -- what needs no answer -------------------------------------------------------------------------------------------------------
+
+TO = message("hello", "x").address
+
+
+def _said(to: Address, text: str, id_: str) -> InboundMessage:
+    return InboundMessage(address=to, sender="u", text=text, dedupe_ids=(id_,))
+
+
+def test_a_fixed_text_is_posted_once_however_often_it_is_asked_for(settings: Settings, redis_client: redis.Redis) -> None:
+    taken = settle(settings, *[Notice(TO, ("start",), "Welcome.")] * 3)
+
+    assert [one.verdict for one in taken] == ["accepted", "repeat", "repeat"]
+    assert [Delivery.decode(body).reply.text for body in waiting(settings, redis_client, Direction.OUT)] == ["Welcome."]
+
+
+def test_who_asks_for_a_person_twice_is_handed_over_once_and_the_bot_is_silent(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    taken = settle(settings, HandOver(TO, ("one",)), HandOver(TO, ("two",)))
+
+    assert [one.state for one in taken] == ["accepted", "accepted"]
+    (post,) = [Delivery.decode(body) for body in waiting(settings, redis_client, Direction.OUT)]
+    assert (post.action, post.reply.text) == (Action.HAND_OVER, settings.handing_over)
+    (silent,) = settle(settings, _said(TO, "are you there?", "three"))
+    assert silent.state == "handed-over"
+    assert waiting(settings, redis_client) == []
+
+
+def test_what_the_platform_says_of_the_owner_holds_until_it_says_otherwise(settings: Settings, redis_client: redis.Redis) -> None:
+    states = settle(
+        settings,
+        Ownership(TO, Owner.HUMAN),
+        _said(TO, "to the agent", "one"),
+        Ownership(TO, Owner.BOT),
+        _said(TO, "to the bot", "two"),
+    )
+
+    assert [one.state for one in states] == ["human", "handed-over", "bot", "accepted"]
+    assert [InboundMessage.decode(body).text for body in waiting(settings, redis_client)] == ["to the bot"]
+
+
+def test_what_was_said_is_forgotten_when_a_person_asks_for_it(settings: Settings, redis_client: redis.Redis) -> None:
+    settle(settings, Ownership(TO, Owner.HUMAN), _said(TO, "my card is 4111", "one"), Ownership(TO, Owner.BOT))
+    desk = Desk(redis_client, Lanes(settings))
+    assert [turn.text for turn in desk.history(TO)] == ["my card is 4111"]
+
+    settle(settings, Forget(TO, ("forget",)))
+
+    assert desk.history(TO) == []
+    assert [Delivery.decode(body).reply.text for body in waiting(settings, redis_client, Direction.OUT)] == [settings.forgotten]
+
+
+def test_a_verdict_is_kept_with_the_message_it_is_about(settings: Settings, redis_client: redis.Redis) -> None:
+    (taken,) = settle(settings, _said(TO, "hello", "one"))
+    desk = Desk(redis_client, Lanes(settings))
+    desk.commit(desk.take(), replies=1)
+
+    states = settle(settings, Feedback(taken.id, "down"), Feedback("nobody-0", "up"), Feedback("junk", "up"))
+
+    assert [one.state for one in states] == ["kept", "unknown", "unknown"]
+    assert desk.lanes.look(taken.id).run(redis_client).record["feedback"] == "down"
+
+
+def test_two_bots_that_answer_each_other_stop(settings: Settings, redis_client: redis.Redis) -> None:
+    class Meeting(Webhook):
+        bots_meet = True
+
+    configured = dataclasses.replace(with_endpoint(settings), turns_per_minute=3)
+    desk = Desk(redis_client, Lanes(settings))
+
+    def say(number: int) -> str:
+        async def use(intake: Intake) -> Taken:
+            return await intake.settle(Meeting(configured), _said(TO, f"answer {number}", f"id {number}"))
+
+        return with_intake(configured, use).state
+
+    states = []
+    for number in range(6):
+        states.append(say(number))
+        for lane in desk.claim().lanes:
+            desk.commit(lane, replies=1, to=TO)
+
+    assert states == ["accepted"] * 3 + ["paused"] * 3
+    texts = [Delivery.decode(body).reply.text for body in waiting(settings, redis_client, Direction.OUT)]
+    assert texts.count(settings.paused) <= 1
+    desk.advance(61)
+    assert say(9) == "accepted"

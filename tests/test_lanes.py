@@ -1112,7 +1112,7 @@ def test_the_asynchronous_client_runs_the_same_moves(desk: Desk, settings: Setti
         try:
             inbound = message("one", "one")
             notice = Delivery(id="notice", reply=reply(inbound.address))
-            accept = desk.lanes.accept(inbound, deadline=60, quiet=0, quiet_max=0, notice=notice)
+            accept = desk.lanes.accept(inbound, deadline=60, quiet=(0, 0), notice=notice)
             accepted = await accept.run_async(client)
             claim = await desk.lanes.claim(desk.shard, IN, items=1, tokens=1000, empty=True).run_async(client)
             return accepted.verdict, await desk.lanes.commit(claim.lanes[0], Outcome(record={"state": "x"})).run_async(client)

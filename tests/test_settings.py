@@ -11,11 +11,14 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as examples
 
 import engine
+from engine.accounts import SECTIONS, parts
 from engine.errors import SettingsError
 from engine.settings import PREFIX, WEBHOOK_PARTS, Settings, WebhookEndpoint, describe
 
 ROOT = Path(engine.__file__).parent.parent
-FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name != "webhooks"}
+#: What is said as it is set.
+TEXTS = ("no_text", "lane_full", "paused", "handing_over", "forgotten")
+FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts")}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 #: Values each setting refuses, beside those that all of its kind refuse.
@@ -26,6 +29,8 @@ BAD = {
     "broker_url": ["amqp://localhost"],
     "secret_key": ["short", "fifteen chars.."],
     "api_keys": ["short", "a-long-enough-key-01 short"],
+    "sealing_keys": ["short", "a-long-enough-key-01 short"],
+    "unclear": ["twice", ""],
     "model": ["smollm2", "pypi:", "hf: x", "ftp:model", "pypi:a b"],
     "device": ["gpu", "CPU"],
     "compute_type": ["int4", "INT8"],
@@ -52,6 +57,8 @@ GOOD: dict[str, dict[str, object]] = {
     "stop": {"User:|\n\n": ("User:", "\n\n")},
     "cache": {"off": False, "TRUE": True, "0": False, "yes": True},
     "apology": {"Sorry.": "Sorry."},
+    "sealing_keys": {"a-long-enough-key-01": ("a-long-enough-key-01",)},
+    "unclear": {"at-most-once": "at-most-once"},
 }
 
 
@@ -122,7 +129,7 @@ def test_a_number_is_taken_up_to_its_bounds(name: str) -> None:
 
 
 def test_every_setting_is_tried_here() -> None:
-    assert set(FIELDS) <= {*NUMBERS, *GOOD, *BAD, "data_dir", "cache_dir", "system_prompt", "no_text", "lane_full"}
+    assert set(FIELDS) <= {*NUMBERS, *GOOD, *BAD, "data_dir", "cache_dir", "system_prompt", *TEXTS}
 
 
 @pytest.mark.parametrize(
@@ -288,6 +295,7 @@ def test_every_setting_is_described_once_with_its_default() -> None:
     assert [name for name, _, _ in rows] == [
         *(variable(name) for name in FIELDS),
         *(f"{PREFIX}WEBHOOK_<NAME>_{part}" for part in WEBHOOK_PARTS),
+        *(f"{PREFIX}{kind.upper()}_<NAME>_{part}" for kind, section in SECTIONS.items() for part in parts(section)),
     ]
     assert all(meaning and meaning == meaning.strip() for _, _, meaning in rows)
     assert ("REPLYMILL_CACHE", "true") in {(name, default) for name, default, _ in rows}

@@ -97,9 +97,7 @@ def journey(settings: Settings) -> None:
     async def accept() -> list[Verdict]:
         client = await store.connect_async(settings)
         try:
-            calls = [
-                lanes.accept(message("one", to.channel, to=to), deadline=60, quiet=0, quiet_max=0, notice=notice) for to in channels
-            ]
+            calls = [lanes.accept(message("one", to.channel, to=to), deadline=60, quiet=(0, 0), notice=notice) for to in channels]
             return [(await call.run_async(client)).verdict for call in calls]
         finally:
             await client.aclose()
@@ -284,7 +282,7 @@ def accept_both(settings: Settings) -> list[StoreUnavailable]:
     """What both clients raise when a message is accepted."""
     lanes = Lanes(settings)
     call = lanes.accept(
-        message("one", "one"), deadline=60, quiet=0, quiet_max=0, notice=Delivery(id="notice", reply=reply(address(), "full"))
+        message("one", "one"), deadline=60, quiet=(0, 0), notice=Delivery(id="notice", reply=reply(address(), "full"))
     )
 
     async def accept() -> None:

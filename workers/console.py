@@ -35,7 +35,7 @@ def ask(settings: Settings, question: str) -> Reply:
         asked = message(session, question, message_id=secrets.token_hex(8))
         notice = Reply(in_reply_to=(), address=address(session), text=settings.lane_full, source=Source.FALLBACK)
         accepted = lanes.accept(
-            asked, deadline=settings.deadline_chat, quiet=0, quiet_max=0, notice=Delivery(id=f"{session}-full", reply=notice)
+            asked, deadline=settings.deadline_chat, quiet=(0, 0), notice=Delivery(id=f"{session}-full", reply=notice)
         ).run(client)
         if accepted.verdict is not Verdict.ACCEPTED:
             raise Overloaded(f"the question was not taken ({accepted.verdict}): try again later")

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 import structlog
 
-from connectors.contract import Platform
+from connectors.contract import Askable, Platform
 from connectors.platforms import table
-from engine.errors import DecodeError, DeliveryRefused, RetryLater, StoreUnavailable
+from engine.errors import DecodeError, DeliveryRefused, RetryLater, StoreUnavailable, Unclear, Withdrawn
 from engine.keys import Direction, Shard
 from engine.lanes import Lanes
-from engine.messages import Delivery
+from engine.limits import Limits
+from engine.messages import Delivery, Receipt
 from engine.moves import Lane, Outcome, Release, Settled
 from engine.scripts import Call
 from engine.settings import Settings
@@ -27,23 +28,15 @@ from engine.trace import Clock
 from workers.batching import Round
 from workers.figures import LIFE, Figures
 from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
-from workers.outcomes import answered_by, overdue, undelivered
-from workers.waiting import WAIT, bell_groups
+from workers.outcomes import delivered, overdue, parts_of, undelivered, withdrawn
+from workers.waiting import WAIT, backoff, bell_groups
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-#: First and longest wait between attempts, seconds; each attempt doubles it.
-FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 300.0
 #: Between looks at what is still being sent while the worker drains, seconds.
 DRAIN_EVERY = 0.1
-
-
-def backoff(attempts: int, jitter: float) -> float:
-    """Seconds before the next attempt after `attempts` failed ones; `jitter` is between 0 and 1."""
-    doubled: float = FIRST_BACKOFF * 2.0 ** min(attempts, 16)
-    return min(LONGEST_BACKOFF, doubled) * (0.5 + jitter / 2)
 
 
 class Delivering:
@@ -54,6 +47,7 @@ class Delivering:
         self.client = client
         self.platforms = platforms
         self.lanes = Lanes(settings)
+        self.limits = Limits(settings, client)
         self.figures = Figures(name, "deliver", settings)
         self.draining = False
         self._clock = Clock()
@@ -101,6 +95,11 @@ class Delivering:
             await self._again(lane, f"{later}", after=later.after)
         except TimeoutError:
             await self._again(lane, f"no answer within {self.settings.send_timeout:g} s", keep_intent=True)
+        except Unclear as unclear:
+            await self._again(lane, f"{unclear}", keep_intent=True)
+        except Withdrawn as taken_over:
+            bound.info("a person has taken over; nothing is sent", action="delivery.withdrawn", reason=str(taken_over))
+            await self._commit(lane, withdrawn(lane))
         except DeliveryRefused as refused:
             bound.warning("refused for good; kept as a dead letter", action="delivery.refused", reason=str(refused))
             await self._commit(lane, undelivered(lane, str(refused)))
@@ -154,18 +153,47 @@ class Delivering:
         platform = self.platforms.get(delivery.reply.address.platform)
         if platform is None:
             raise DeliveryRefused(f"this worker has no platform {delivery.reply.address.platform!r}: check its settings")
+        if await self._split(lane, delivery, platform) or await self._limited(lane, delivery, platform):
+            return
         ours, before = await self._insist(self.lanes.intend(lane, entry.id))
         if not ours:
             log.info("the lease is lost; nothing is sent", action="delivery.stale", delivery=entry.id)
             return
-        if before == entry.id and not platform.idempotent:
-            raise DeliveryRefused("an earlier attempt may have been sent, and the platform cannot be asked")
         async with asyncio.timeout(self.settings.send_timeout):
-            receipt = await platform.send(delivery)
+            receipt = await self._earlier(platform, delivery) if before == entry.id else None
+            receipt = receipt or await platform.send(delivery)
         log.info("delivered", action="delivery.sent", delivery=entry.id, conversation=lane.ref, platform=platform.name)
-        record = {"state": "delivered", "delivered_at": str(self._clock.now()), "platform_id": receipt.platform_id}
-        if await self._commit(lane, Outcome(owner="", record=record, records=answered_by(entry))) is Settled.COMMITTED:
+        outcome = delivered(lane, delivery, receipt, at=self._clock.now())
+        if await self._commit(lane, outcome) is Settled.COMMITTED:
             self.figures.done()
+
+    async def _split(self, lane: Lane, delivery: Delivery, platform: Platform) -> bool:
+        """Whether a reply that is too long for one message now waits as its parts instead."""
+        texts = () if delivery.parts else platform.split(delivery.reply.text)
+        if len(texts) < 2:
+            return False
+        await self._insist(self.lanes.split(lane, parts_of(delivery, texts)))
+        await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [Release(lane=lane)]))
+        return True
+
+    async def _limited(self, lane: Lane, delivery: Delivery, platform: Platform) -> bool:
+        """Whether the platform's rate limits make the delivery wait; then it has a place, and its lane is deferred until then."""
+        wait = await self.limits.take(platform.limits(delivery), delivery.id)
+        if wait:
+            release = Release(lane=lane, delay=max(1, round(wait * 1000)), keep_intent=bool(lane.intent))
+            await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
+        return wait > 0
+
+    async def _earlier(self, platform: Platform, delivery: Delivery) -> Receipt | None:
+        """The receipt of an earlier attempt that nobody knows the end of, where the platform can be asked and has it.
+
+        :raises DeliveryRefused: it cannot be asked, and must not be sent twice.
+        """
+        if isinstance(platform, Askable):
+            return await platform.find(delivery)
+        if not platform.idempotent and self.settings.unclear == "at-most-once":
+            raise DeliveryRefused("an earlier attempt may have been sent, and the platform cannot be asked (REPLYMILL_UNCLEAR)")
+        return None
 
     async def _again(self, lane: Lane, reason: str, *, after: float = 0, keep_intent: bool = False) -> None:
         """Defer a delivery that failed; the last of its attempts makes it a dead letter that says why."""

@@ -15,6 +15,7 @@ from engine.settings import Settings
 REDIS_URL = "redis.url"
 SECRET_KEY = "secret.key"  # noqa: S105 - the name of a file
 API_KEY = "api.key"
+SEALING_KEY = "sealing.key"
 
 #: Shorter secrets are refused by `engine.settings` too.
 _LEAST = 16
@@ -32,6 +33,7 @@ def complete(settings: Settings) -> Settings:
         redis_url=redis_url,
         broker_url=settings.broker_url or redis_url,
         secret_key=settings.secret_key or kept_key(settings.data_dir, SECRET_KEY),
+        sealing_keys=settings.sealing_keys or tuple(kept_key(settings.data_dir, SEALING_KEY).split()),
         api_keys=settings.api_keys or tuple(kept_key(settings.data_dir, API_KEY).split()),
     )
 

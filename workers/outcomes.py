@@ -1,10 +1,13 @@
 """What is committed when a message gets no ordinary answer: pure, shared by both loops."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+from msgspec import structs
 
 from engine.errors import DecodeError
 from engine.keys import Direction
-from engine.messages import Delivery, Entry, InboundMessage, Owner, Reply, Role, Source, Turn
+from engine.messages import Action, Delivery, Entry, InboundMessage, Owner, Receipt, Reply, Role, Source, Turn
 from engine.moves import Lane, Outcome, Overdue
 from engine.settings import Settings
 from engine.trace import answered_record
@@ -55,6 +58,32 @@ def overdue(found: Overdue, settings: Settings, *, at: int) -> tuple[Lane, Outco
     question = "\n".join(message.text for message in messages)
     reply = apology(messages, settings.apology)
     return lane, replace(answered(lane, reply, question=question, at=at, state="apologised"), dead=exhausted)
+
+
+def delivered(lane: Lane, delivery: Delivery, receipt: Receipt, *, at: int) -> Outcome:
+    """The platform took a delivery `at` a time; the last part of a reply makes its message delivered."""
+    record = {"state": "delivered", "delivered_at": str(at), "platform_id": receipt.platform_id} if delivery.last else {}
+    return Outcome(owner="", record=record, records=answered_by(lane.entries[0]))
+
+
+def parts_of(delivery: Delivery, texts: Sequence[str]) -> list[Delivery]:
+    """A delivery for each part of a reply; only the last does what the delivery asks for beside."""
+    return [
+        structs.replace(
+            delivery,
+            id=delivery_id(delivery.turn, part),
+            reply=structs.replace(delivery.reply, text=text),
+            part=part,
+            parts=len(texts),
+            action=delivery.action if part == len(texts) - 1 else Action.NONE,
+        )
+        for part, text in enumerate(texts)
+    ]
+
+
+def withdrawn(lane: Lane) -> Outcome:
+    """A person took over before the reply was posted."""
+    return Outcome(owner="", record={"state": "handed-over"}, records=answered_by(lane.entries[0]))
 
 
 def undelivered(lane: Lane, reason: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""Waiting for a doorbell: the scripts ring when a lane gets ready, a waiting worker wakes at once."""
+"""Waiting: for a doorbell, which the scripts ring when a lane gets ready, and between attempts."""
 
 import threading
 
@@ -11,6 +11,8 @@ from engine.store import SOCKET_TIMEOUT, Client, connect, is_cluster, reachable
 WAIT = min(1.0, SOCKET_TIMEOUT / 2)
 #: In a Cluster the bells of several shards cannot be waited for together: each gets this long in turn, seconds.
 SLICE = 0.1
+#: First and longest wait between attempts, seconds; each attempt doubles it.
+FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 300.0
 
 
 def bell_groups(settings: Settings, direction: Direction) -> list[tuple[list[str], float]]:
@@ -22,6 +24,12 @@ def bell_groups(settings: Settings, direction: Direction) -> list[tuple[list[str
     if len(bells) > 1 and is_cluster(settings.redis_url):
         return [([bell], SLICE) for bell in bells]
     return [(bells, WAIT)]
+
+
+def backoff(attempts: int, jitter: float) -> float:
+    """Seconds before the next attempt after `attempts` failed ones; `jitter` is between 0 and 1."""
+    doubled: float = FIRST_BACKOFF * 2.0 ** min(attempts, 16)
+    return min(LONGEST_BACKOFF, doubled) * (0.5 + jitter / 2)
 
 
 class Doorbell:

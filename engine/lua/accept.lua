@@ -1,26 +1,15 @@
 -- Takes one message. a: dir, ref, digests (of all its logical ids), suffix of ids, dedupe_ttl, item {id, cost, deadline, body, quiet,
 -- quiet_max}, lane_messages, lane_bytes, tenant_messages, turn and history {turns, ttl} for a conversation a person owns, notice (an
--- item), sent once in `notice_every` when the lane is full. Returns {verdict, id}: accepted, repeat, cancelled, owned, full.
+-- item), sent once in `notice_every` when the lane is full, pause {turns, notice} or nil: beyond so many replies within a minute
+-- there is no further one. Returns {verdict, id}: accepted, repeat, cancelled, owned, paused, full.
 
-for _, digest in ipairs(a.digests) do
-  local first, ref = known(digest)
-  if ref then
-    first = first or (digest .. a.suffix)
-    for _, other in ipairs(a.digests) do
-      call('SET', P .. 'd:' .. other, first .. ' ' .. ref, 'NX', 'PX', a.dedupe_ttl)
-    end
-    return { 'repeat', first }
-  end
+local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
+if first then
+  return { 'repeat', first }
 end
 
 local function remember()
-  for position, digest in ipairs(a.digests) do
-    local value = a.ref
-    if position > 1 then
-      value = a.item.id .. ' ' .. a.ref
-    end
-    call('SET', P .. 'd:' .. digest, value, 'NX', 'PX', a.dedupe_ttl)
-  end
+  remember_ids(a.digests, a.item.id, a.ref, a.dedupe_ttl)
 end
 
 local function full()
@@ -56,6 +45,16 @@ if call('EXISTS', P .. 'o:' .. a.ref) == 1 then
   remember_turns(a.ref, { a.turn }, a.history)
   call('PEXPIRE', P .. 'o:' .. a.ref, a.history.ttl)
   return { 'owned', a.item.id }
+end
+
+-- Two bots that answer each other stop here.
+if a.pause and tonumber(call('GET', P .. 'b:' .. a.ref) or 0) >= a.pause.turns then
+  remember()
+  remember_turns(a.ref, { a.turn }, a.history)
+  if call('SET', P .. 'p:' .. a.ref, 1, 'NX', 'PX', a.notice_every) then
+    append('out', a.ref, a.pause.notice)
+  end
+  return { 'paused', a.item.id }
 end
 
 local waiting = tonumber(call('HGET', key(a.dir, 'tenants'), tenant_of(a.ref)) or 0)

@@ -47,6 +47,9 @@ elseif ours then
 end
 
 remember_turns(a.ref, a.turns, a.history)
+if a.owner == 'bot' and #a.out > 0 and call('INCR', P .. 'b:' .. a.ref) == 1 then
+  call('PEXPIRE', P .. 'b:' .. a.ref, MINUTE)
+end
 for _, item in ipairs(a.out) do
   append('out', a.ref, item)
 end

@@ -10,6 +10,8 @@ local a = cmsgpack.unpack(ARGV[1])
 local call = redis.call
 
 local BELLS = 64
+-- In ms; replies of one conversation are counted over it.
+local MINUTE = 60000
 local DEAD_LETTERS = 10000
 -- Lanes one claim or sweep moves from due to ready: twice a large batch, well under a millisecond.
 local PROMOTED = 64
@@ -258,6 +260,44 @@ local function remember_turns(ref, turns, history)
   end
   call('LTRIM', kept, -history.turns, -1)
   call('PEXPIRE', kept, history.ttl)
+end
+
+-- Sets who answers. A change of owner is a new revision of each waiting message, so that no answer that is being made can be
+-- committed, not even after a change back. Waiting messages stay in the lane: whoever claims them moves them to history.
+local function set_owner(ref, owner, ttl)
+  local kept, queue = P .. 'o:' .. ref, lane('in', ref)
+  if (call('GET', kept) or 'bot') ~= owner then
+    for position, raw in ipairs(call('LRANGE', queue, 0, -1)) do
+      local head = header(raw)
+      local body = string.sub(raw, string.find(raw, '\n', 1, true) + 1)
+      call('LSET', queue, position - 1, entry(head.id, head.revision + 1, head.received, head.deadline, head.cost, body))
+    end
+  end
+  if owner == 'bot' then
+    call('DEL', kept)
+  else
+    call('SET', kept, owner, 'PX', ttl)
+  end
+end
+
+-- Recognises a repeat: the id under which the first of some logical ids was taken, or nil. All of them are known from then on.
+local function repeated(digests, suffix, ttl)
+  for _, digest in ipairs(digests) do
+    local first, ref = known(digest)
+    if ref then
+      first = first or (digest .. suffix)
+      for _, other in ipairs(digests) do
+        call('SET', P .. 'd:' .. other, first .. ' ' .. ref, 'NX', 'PX', ttl)
+      end
+      return first
+    end
+  end
+end
+
+local function remember_ids(digests, id, ref, ttl)
+  for position, digest in ipairs(digests) do
+    call('SET', P .. 'd:' .. digest, position > 1 and (id .. ' ' .. ref) or ref, 'NX', 'PX', ttl)
+  end
 end
 
 -- Beyond DEAD_LETTERS the oldest go: a flood of them must not fill the memory that messages need.

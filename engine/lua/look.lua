@@ -5,6 +5,11 @@ local id = first or a.id
 id = call('HGET', P .. 'm:' .. id, 'see') or id
 local record = call('HGETALL', P .. 'm:' .. id)
 if #record > 0 then
+  local verdict = call('HGET', P .. 'v:' .. id, 'verdict')
+  if verdict then
+    record[#record + 1] = 'feedback'
+    record[#record + 1] = verdict
+  end
   return { 'answered', 0, record }
 end
 for _, raw in ipairs(ref and call('LRANGE', lane('in', ref), 0, -1) or {}) do

@@ -1,0 +1,23 @@
+-- Takes what needs no answer of the loops: a fixed text is due, or somebody else is to answer from now on, once. a: ref, digests,
+-- suffix, id, dedupe_ttl, out (items for the outbound lane), owner (or nil) and its ttl, forget (true: the history goes).
+-- Returns {verdict, id}: accepted or repeat.
+
+local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
+if first then
+  return { 'repeat', first }
+end
+remember_ids(a.digests, a.id, a.ref, a.dedupe_ttl)
+if a.forget then
+  call('DEL', P .. 'h:' .. a.ref)
+end
+local before = call('GET', P .. 'o:' .. a.ref) or 'bot'
+if a.owner then
+  set_owner(a.ref, a.owner, a.ttl)
+end
+-- Somebody who asks for a person twice is handed over once.
+if not a.owner or a.owner ~= before then
+  for _, item in ipairs(a.out) do
+    append('out', a.ref, item)
+  end
+end
+return { 'accepted', a.id }
