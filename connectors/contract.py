@@ -60,6 +60,13 @@ class HandOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """A person takes back everything that was not answered yet."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """A person wants what was said to be forgotten."""
 
@@ -85,7 +92,7 @@ class Feedback:
     verdict: str
 
 
-Inbound = InboundMessage | Edit | Deletion | Notice | HandOver | Forget | Ownership | Feedback
+Inbound = InboundMessage | Edit | Deletion | Notice | HandOver | Stop | Forget | Ownership | Feedback
 
 
 class Taken(NamedTuple):

@@ -14,6 +14,7 @@ from connectors.contract import (
     Platform,
     Receiver,
     Request,
+    Stop,
     Taken,
 )
 from engine.errors import MalformedRequest, Overloaded
@@ -59,6 +60,9 @@ class Intake:
         if isinstance(inbound, Ownership):
             await self.lanes.own(inbound.address, inbound.owner).run_async(self.client)
             return Taken("", inbound.owner, f"owner-{inbound.owner}")
+        if isinstance(inbound, Stop):
+            stopped = await self.lanes.stop(inbound.address).run_async(self.client)
+            return Taken("", "cancelled" if stopped else "answered", "stop")
         if isinstance(inbound, Feedback):
             return await self._rate(inbound)
         if isinstance(inbound, InboundMessage):

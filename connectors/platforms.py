@@ -20,7 +20,16 @@ _ALWAYS: Mapping[str, Callable[[Settings, AsyncClient], Platform]] = {
 }
 
 #: Module and class of each platform with accounts, made with the settings and a client of Redis.
-_WITH_ACCOUNTS: Mapping[str, tuple[str, str]] = {}
+_WITH_ACCOUNTS: Mapping[str, tuple[str, str]] = {
+    "slack": ("connectors.slack", "Slack"),
+    "telegram": ("connectors.telegram", "Telegram"),
+    "chatwoot": ("connectors.chatwoot", "Chatwoot"),
+    "zendesk": ("connectors.zendesk", "Zendesk"),
+    "sunshine": ("connectors.sunshine", "Sunshine"),
+    "intercom": ("connectors.intercom", "Intercom"),
+    "freshchat": ("connectors.freshchat", "Freshchat"),
+    "zammad": ("connectors.zammad", "Zammad"),
+}
 
 #: Platforms that show a reply while it is generated.
 STREAMING = frozenset({page.NAME})

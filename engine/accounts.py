@@ -31,8 +31,110 @@ class Account:
     tenant: str = part("whose bot this is (default: the account's name)")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SlackApp(Account):
+    """One Slack app, in one workspace (`bot_token`) or in many (`client_id` and `client_secret`)."""
+
+    signing_secret: str = part("the app's signing secret (Basic Information)", parse=values.secret, secret=True, required=True)
+    bot_token: str = part("`xoxb-` token of the one workspace; empty: installed by OAuth", secret=True)
+    app_token: str = part("`xapp-` token: listen by Socket Mode too", secret=True)
+    client_id: str = part("for installation by OAuth")
+    client_secret: str = part("for installation by OAuth", secret=True)
+    redirect_url: str = part("public address of /slack/<name>/oauth_redirect", parse=values.url("https", "http"))
+    api_base_url: str = part("Slack's Web API", default="https://slack.com/api/", parse=values.url("https", "http"))
+    authorize_url: str = part(
+        "where an installation begins", default="https://slack.com/oauth/v2/authorize", parse=values.url("https", "http")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelegramBot(Account):
+    """One Telegram bot, polled unless it has a webhook."""
+
+    token: str = part("the bot's token from BotFather", parse=values.secret, secret=True, required=True)
+    webhook_url: str = part("public https address of /telegram/<name>; empty: the bot is polled", parse=values.url("https", "http"))
+    webhook_secret: str = part("secret token of the webhook, 16 to 256 of A-Z a-z 0-9 _ -", parse=values.secret, secret=True)
+    api_base_url: str = part("Telegram's Bot API", default="https://api.telegram.org", parse=values.url("https", "http"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatwootBot(Account):
+    """One AgentBot of Chatwoot."""
+
+    base_url: str = part("address of Chatwoot", parse=values.url("https", "http"), required=True)
+    access_token: str = part("the AgentBot's access token", parse=values.secret, secret=True, required=True)
+    secret: str = part("the AgentBot's webhook secret (Chatwoot 4.13 and newer)", parse=values.secret, secret=True, required=True)
+    team_id: str = part("team that a conversation is assigned to when a person is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZendeskDesk(Account):
+    """Tickets of one Zendesk."""
+
+    base_url: str = part("https://<subdomain>.zendesk.com", parse=values.url("https", "http"), required=True)
+    email: str = part("e-mail of the user that the bot writes as", required=True)
+    api_token: str = part("API token", parse=values.secret, secret=True, required=True)
+    webhook_secret: str = part("signing secret of the webhook", parse=values.secret, secret=True, required=True)
+    bot_user_id: str = part("id of the user that the bot writes as, whose own comments start nothing", required=True)
+    group_id: str = part("group that a ticket goes to when a person is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SunshineApp(Account):
+    """One app of Sunshine Conversations (Zendesk messaging)."""
+
+    base_url: str = part("API address", default="https://api.smooch.io", parse=values.url("https", "http"))
+    app_id: str = part("id of the app", required=True)
+    key_id: str = part("id of the API key", required=True)
+    key_secret: str = part("secret of the API key", parse=values.secret, secret=True, required=True)
+    webhook_secret: str = part("shared secret of the webhook", parse=values.secret, secret=True, required=True)
+    switchboard: str = part("name of our switchboard integration; the bot answers while it is the active one")
+    hand_over_to: str = part("switchboard integration that takes over", default="next")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntercomApp(Account):
+    """One Intercom workspace."""
+
+    base_url: str = part("API address", default="https://api.intercom.io", parse=values.url("https", "http"))
+    access_token: str = part("access token of the app", parse=values.secret, secret=True, required=True)
+    client_secret: str = part("client secret of the app, which signs its webhooks", parse=values.secret, secret=True, required=True)
+    admin_id: str = part("id of the admin that the bot writes as", required=True)
+    assignee_id: str = part("team or admin that a conversation goes to when a person is needed; 0: nobody", default="0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshchatBot(Account):
+    """One Freshchat account."""
+
+    base_url: str = part("https://<account>.freshchat.com", parse=values.url("https", "http"), required=True)
+    token: str = part("API token", parse=values.secret, secret=True, required=True)
+    public_key: str = part("RSA public key of the webhook, PEM or its base64 lines", required=True)
+    actor_id: str = part("id of the agent that the bot writes as", required=True)
+    group_id: str = part("group that a conversation goes to when a person is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZammadDesk(Account):
+    """Tickets of one Zammad."""
+
+    base_url: str = part("address of Zammad", parse=values.url("https", "http"), required=True)
+    token: str = part("access token of the user that the bot writes as", parse=values.secret, secret=True, required=True)
+    webhook_secret: str = part("signature token of the webhook", parse=values.secret, secret=True, required=True)
+    group: str = part("group that a ticket goes to when a person is needed")
+
+
 #: The class of each platform's accounts, by the word in its variables.
-SECTIONS: Mapping[str, type[Account]] = {}
+SECTIONS: Mapping[str, type[Account]] = {
+    "slack": SlackApp,
+    "telegram": TelegramBot,
+    "chatwoot": ChatwootBot,
+    "zendesk": ZendeskDesk,
+    "sunshine": SunshineApp,
+    "intercom": IntercomApp,
+    "freshchat": FreshchatBot,
+    "zammad": ZammadDesk,
+}
 
 #: By platform, then by name.
 Accounts = Mapping[str, Mapping[str, Account]]

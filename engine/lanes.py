@@ -139,6 +139,11 @@ class Lanes:
         arguments = self._named(address, logical_id) | {"record_ttl": _ms(self.settings.record_ttl)}
         return Call("cancel", self.shard_of(address), arguments, (), text_of)
 
+    def stop(self, address: Address) -> Call[int]:
+        """Drop every message of a conversation that is not answered yet; says how many."""
+        arguments = {"ref": self.digests.lane(address), "record_ttl": _ms(self.settings.record_ttl)}
+        return Call("stop", self.shard_of(address), arguments, (), int)
+
     def claim(self, shard: Shard, direction: Direction, *, items: int, tokens: int, empty: bool) -> Call[Claim]:
         """Lease up to `items` lanes within `tokens`. Inbound lanes come whole (one turn), outbound ones delivery by delivery."""
         arguments = {

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import redis
 
-from connectors.contract import Deletion, Edit, Feedback, Forget, HandOver, Inbound, Notice, Ownership, Request, Taken
+from connectors.contract import Deletion, Edit, Feedback, Forget, HandOver, Inbound, Notice, Ownership, Request, Stop, Taken
 from connectors.intake import Intake
 from connectors.webhook import Webhook
 from engine.errors import MalformedRequest, Overloaded, StoreUnavailable
@@ -19,6 +19,7 @@ from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Source
 from engine.settings import Settings
 from engine.store import connect_async
+from tests import lane_probe
 from tests.desk import Desk
 from tests.doors import with_endpoint
 from workers import embedded
@@ -244,6 +245,17 @@ def test_a_verdict_is_kept_with_the_message_it_is_about(settings: Settings, redi
 
     assert [one.state for one in states] == ["kept", "unknown", "unknown"]
     assert desk.lanes.look(taken.id).run(redis_client).record["feedback"] == "down"
+
+
+def test_stop_takes_back_everything_that_is_not_answered_yet(settings: Settings, redis_client: redis.Redis) -> None:
+    one, two = settle(settings, _said(TO, "hello", "one"), _said(TO, "and this", "two"))
+    desk = Desk(redis_client, Lanes(settings))
+    lane = desk.take()
+
+    assert [taken.state for taken in settle(settings, Stop(TO), Stop(TO))] == ["cancelled", "answered"]
+    assert desk.commit(lane, replies=1, to=TO) == "gone"
+    assert {desk.lanes.look(taken.id).run(redis_client).record["state"] for taken in (one, two)} == {"cancelled"}
+    lane_probe.audit(redis_client, desk.lanes)
 
 
 def test_two_bots_that_answer_each_other_stop(settings: Settings, redis_client: redis.Redis) -> None:

@@ -105,7 +105,9 @@ class Simulator:
             response: web.StreamResponse = await handler(request)
             return response
         await asyncio.sleep(fault.delay)
-        answer: web.StreamResponse | None = await handler(request) if fault.after_effect or not (fault.status or fault.drop) else None
+        answer: web.StreamResponse | None = None
+        if fault.after_effect or not (fault.status or fault.drop):
+            answer = await handler(request)
         if fault.drop and request.transport:
             request.transport.abort()
         if answer is not None and not fault.status:

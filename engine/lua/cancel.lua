@@ -9,13 +9,7 @@ end
 local queue = lane('in', ref)
 for _, raw in ipairs(call('LRANGE', queue, 0, -1)) do
   if header(raw).id == (id or a.id) then
-    local place, due = lift('in', ref)
-    call('LREM', queue, 1, raw)
-    count('in', ref, -1)
-    put_back('in', ref, place, due)
-    local record = P .. 'm:' .. (id or a.id)
-    call('HSET', record, 'state', 'cancelled', 'received_at', header(raw).received)
-    call('PEXPIRE', record, a.record_ttl)
+    drop(ref, raw, id or a.id, a.record_ttl)
     return 'cancelled'
   end
 end

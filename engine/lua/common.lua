@@ -262,6 +262,17 @@ local function remember_turns(ref, turns, history)
   call('PEXPIRE', kept, history.ttl)
 end
 
+-- Takes one entry that will not be answered out of an inbound lane.
+local function drop(ref, raw, id, ttl)
+  local place, due = lift('in', ref)
+  call('LREM', lane('in', ref), 1, raw)
+  count('in', ref, -1)
+  put_back('in', ref, place, due)
+  local record = P .. 'm:' .. id
+  call('HSET', record, 'state', 'cancelled', 'received_at', header(raw).received)
+  call('PEXPIRE', record, ttl)
+end
+
 -- Sets who answers. A change of owner is a new revision of each waiting message, so that no answer that is being made can be
 -- committed, not even after a change back. Waiting messages stay in the lane: whoever claims them moves them to history.
 local function set_owner(ref, owner, ttl)
