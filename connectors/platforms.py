@@ -31,8 +31,9 @@ _WITH_ACCOUNTS: Mapping[str, tuple[str, str]] = {
     "zammad": ("connectors.zammad", "Zammad"),
 }
 
-#: Platforms that show a reply while it is generated.
-STREAMING = frozenset({page.NAME})
+#: Platforms that show a reply while it is generated, and those that show that somebody writes.
+STREAMING = frozenset({page.NAME, "slack", "telegram"})
+TYPING = STREAMING | {"chatwoot", "sunshine"}
 
 
 def table(settings: Settings, client: AsyncClient) -> Mapping[str, Platform]:

@@ -46,6 +46,8 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:cache-stats:<tenant>` | hash | always | responder | status | hits and misses |
 | `rm:page:<session>` | stream | an hour | delivery to the chat page | web | replies of one browser tab, kept for a reconnect |
 | `rm:progress:<session>` | channel | - | answering | web | the reply while it is generated |
+| `rm:live` | zset | while not empty | answering | delivery | turns whose reply is being made, each once: there is something to show |
+| `rm:live:<id>` | string | a minute | answering | delivery | the text so far of the reply to a turn |
 | `rm:figures` | list | 240 samples | the figures job | status | how the backlog went over the last hour |
 | `rm:celery:*` | Celery's own | - | kombu | kombu | jobs and remote control |
 | `rm:worker:<name>` | hash | ten seconds | loops | status | what a worker does and how fast |
@@ -64,6 +66,8 @@ JOBS_QUEUE = "replymill.jobs"
 IDLE_QUEUE = "replymill.idle"
 #: Prefix of everything Celery and kombu keep.
 CELERY_PREFIX = "rm:celery:"
+#: Turns of which there is something to show.
+LIVE = "rm:live"
 CACHE_PATTERN = "rm:cache:*"
 CACHE_STATS_PATTERN = "rm:cache-stats:*"
 WORKER_PATTERN = "rm:worker:*"
@@ -138,6 +142,11 @@ def page(session: str) -> str:
 def progress(session: str) -> str:
     """Channel with the reply to `session` while it is generated."""
     return f"rm:progress:{session}"
+
+
+def live(turn: str) -> str:
+    """The text so far of the reply to a turn."""
+    return f"rm:live:{turn}"
 
 
 def worker(name: str) -> str:

@@ -56,6 +56,7 @@ CATCHES_EVERYTHING = {
     "connectors.guard": "one request: its caller gets an answer, and the next one is served",
     "workers.answering": "one turn: it is tried again, the last time alone",
     "workers.delivering": "one delivery: it is tried again, and the others go on",
+    "workers.showing": "one step of a reply that is being made: the reply itself still comes",
     "workers.loop": "the thread of a loop: the process ends, logged, to be started afresh",
     "engine.pending": "a callback from CTranslate2's C++ thread, which an exception would end",
     "engine.tokenizer": "the Rust library raises plain `Exception` for a file it cannot read",

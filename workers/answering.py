@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 
-from connectors.page import announce
 from engine.errors import ModelError, StoreUnavailable
 from engine.keys import Direction
 from engine.messages import Reply
@@ -130,8 +129,8 @@ class Answering:
                 self._waiting.append(result)
         self.turns.save()
         for question, _ in decided:
-            if question.streamed and question.key in self.turns:
-                announce(self.client, question.address, "typing", "")
+            if question.key in self.turns:
+                self.telling.begin(question)
 
     def start(self) -> None:
         """Give idle replicas a batch."""
@@ -244,6 +243,7 @@ class Answering:
     def _committed(self, question: Question, reply: Reply) -> None:
         self.figures.done(len(reply.in_reply_to))
         self.responder.remember(question, reply)
+        self.telling.over(question)
 
     def _ended(self, generating: Generating, error: ModelError | None) -> None:
         self._running.remove(generating)

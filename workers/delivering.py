@@ -29,6 +29,7 @@ from workers.batching import Round
 from workers.figures import LIFE, Figures
 from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
 from workers.outcomes import delivered, overdue, parts_of, undelivered, withdrawn
+from workers.showing import Shows
 from workers.waiting import WAIT, backoff, bell_groups
 
 log = structlog.get_logger()
@@ -289,7 +290,11 @@ class DeliveringStep(LoopStep):
     async def _main(self, settings: Settings, name: str, thread: LoopThread) -> None:
         client = await connect_async(settings)
         try:
-            self.running = Delivering(settings, client, table(settings, client), name=name)
+            platforms = table(settings, client)
+            self.running = Delivering(settings, client, platforms, name=name)
+            shows = asyncio.create_task(Shows(settings, client, platforms).run())
             await self.running.run(thread)
+            shows.cancel()
+            await asyncio.gather(shows, return_exceptions=True)
         finally:
             await client.aclose()

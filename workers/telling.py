@@ -4,7 +4,9 @@ import math
 import threading
 import time
 
-from connectors.page import announce
+from connectors import progress
+from connectors.platforms import TYPING
+from engine.responder import Question
 from engine.store import Client
 from workers.turns import Turns
 
@@ -28,6 +30,22 @@ class Telling:
         """Seconds until there is something to tell, at most."""
         return STREAM_EVERY if self._heard else math.inf
 
+    def begin(self, question: Question) -> None:
+        """A reply is being made: the platform shows that somebody writes, where it can.
+
+        :raises StoreUnavailable: if Redis is away.
+        """
+        if question.address.platform in TYPING:
+            progress.announce(self._client, question.address, question.message, "")
+
+    def over(self, question: Question) -> None:
+        """The reply is committed.
+
+        :raises StoreUnavailable: if Redis is away.
+        """
+        if question.address.platform in TYPING:
+            progress.over(self._client, question.address, question.message)
+
     def hear(self, key: str, text: str) -> None:
         """The text so far of a turn; called in a thread of the engine."""
         first = not self._heard
@@ -46,4 +64,4 @@ class Telling:
         for key in list(self._heard):
             text = self._heard.pop(key)
             if question := self._turns.question(key):
-                announce(self._client, question.address, "text", text)
+                progress.announce(self._client, question.address, question.message, text)
