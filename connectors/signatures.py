@@ -5,6 +5,7 @@ time, against every secret (two at once allow a rotation). Whatever the headers 
 """
 
 import base64
+import functools
 import hashlib
 import hmac
 import re
@@ -13,6 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
 from engine.errors import RejectedRequest
 
@@ -24,6 +31,8 @@ class Method(StrEnum):
     HMAC = "hmac"
     #: The header is the secret itself.
     SECRET = "secret"  # noqa: S105 - the name of a method
+    #: RSA PKCS#1 v1.5 with SHA-256 over the template, in base64; the "secrets" are public keys, PEM or DER.
+    RSA = "rsa"
 
 
 class Encoding(StrEnum):
@@ -93,11 +102,10 @@ def verify(scheme: Scheme, secrets: Sequence[bytes], *, headers: Mapping[str, st
     """
     fields = {"id": _id(scheme, headers), "timestamp": _timestamp(scheme, headers), "body": body}
     candidates = _candidates(scheme, headers)
+    prove = _rsa_signed if scheme.method is Method.RSA else _equal
     proven = False
     for secret in secrets:
-        expected = _expected(scheme, secret, fields)
-        for candidate in candidates:
-            proven |= hmac.compare_digest(candidate, expected)
+        proven |= prove(scheme, secret, fields, candidates)
     if not proven:
         raise _rejected()
 
@@ -124,6 +132,21 @@ def secret_bytes(secret: str) -> bytes:
         raise ValueError("not base64") from error
     if kind != "whsec" or not 24 <= len(key) <= 64:
         raise ValueError("not `whsec_` and 24 to 64 bytes in base64")
+    return key
+
+
+def public_key(text: str) -> bytes:
+    """The RSA key in a PEM, in a PEM written on one line with `\\n`, or in the base64 lines of one without its frame; as DER.
+
+    :raises ValueError: if it is none.
+    """
+    lines = text.replace("\\n", "\n").strip()
+    inner = re.sub(r"-----(BEGIN|END)[A-Z ]*-----", "", lines)
+    try:
+        key = base64.b64decode("".join(inner.split()), validate=True)
+        _rsa_key(key)
+    except ValueError as error:
+        raise ValueError("an RSA public key, as PEM or as its base64 lines") from error
     return key
 
 
@@ -169,11 +192,51 @@ def _candidates(scheme: Scheme, headers: Mapping[str, str]) -> list[bytes]:
     return [part.encode("utf-8", "surrogatepass") for part in prefixed]
 
 
+def _equal(scheme: Scheme, secret: bytes, fields: Mapping[str, bytes], candidates: Sequence[bytes]) -> bool:
+    expected = _expected(scheme, secret, fields)
+    proven = False
+    for candidate in candidates:
+        proven |= hmac.compare_digest(candidate, expected)
+    return proven
+
+
+def _rsa_signed(scheme: Scheme, secret: bytes, fields: Mapping[str, bytes], candidates: Sequence[bytes]) -> bool:
+    try:
+        key = _rsa_key(secret)
+    except ValueError:  # what is no key has signed nothing
+        return False
+    content = _content(scheme, fields)
+    return any(_rsa_matches(key, candidate, content) for candidate in candidates)
+
+
+def _rsa_matches(key: RSAPublicKey, candidate: bytes, content: bytes) -> bool:
+    try:
+        key.verify(base64.b64decode(candidate, validate=True), content, PKCS1v15(), SHA256())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=64)
+def _rsa_key(raw: bytes) -> RSAPublicKey:
+    """:raises ValueError: no RSA public key, PEM or DER."""
+    try:
+        key = load_pem_public_key(raw) if raw.lstrip().startswith(b"-----") else load_der_public_key(raw)
+    except UnsupportedAlgorithm as error:
+        raise ValueError("a key of an unknown kind") from error
+    if not isinstance(key, RSAPublicKey):
+        raise ValueError("not an RSA key")
+    return key
+
+
+def _content(scheme: Scheme, fields: Mapping[str, bytes]) -> bytes:
+    return _PLACES.sub(lambda place: fields[place[1].decode()], scheme.template)
+
+
 def _expected(scheme: Scheme, secret: bytes, fields: Mapping[str, bytes]) -> bytes:
     if scheme.method is Method.SECRET:
         return secret
-    content = _PLACES.sub(lambda place: fields[place[1].decode()], scheme.template)
-    digest = hmac.digest(secret, content, getattr(hashlib, scheme.hash))
+    digest = hmac.digest(secret, _content(scheme, fields), getattr(hashlib, scheme.hash))
     return digest.hex().encode() if scheme.encoding is Encoding.HEX else base64.b64encode(digest)
 
 

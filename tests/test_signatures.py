@@ -4,16 +4,18 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook as Reference
 
-from connectors.signatures import STANDARD, Clock, Encoding, Method, Scheme, secret_bytes, sign, verify
+from connectors.signatures import STANDARD, Clock, Encoding, Method, Scheme, public_key, secret_bytes, sign, verify
 from engine.errors import RejectedRequest
 from tests.doors import OTHER_SECRET, SECRET, signed
 
@@ -260,3 +262,136 @@ def test_an_iso_time_without_an_offset_is_rejected() -> None:
     signature = base64.b64encode(hmac.digest(KEY, naive.encode() + BODY, "sha256")).decode()
 
     assert rejected({"x-zendesk-webhook-signature-timestamp": naive, "x-zendesk-webhook-signature": signature}, scheme=scheme)
+
+
+# -- keyed with SHA-1, and a secret that travels -----------------------------------------------------------------------------------
+
+
+def test_the_openssl_command_signs_with_sha1_what_we_accept() -> None:
+    made = openssl("dgst", "-sha1", "-mac", "HMAC", "-macopt", f"hexkey:{KEY.hex()}", "-r", given=BODY)
+    scheme, _ = _ROWS["intercom"]
+    digest = made.decode().partition(" ")[0]
+
+    assert not rejected({"x-hub-signature": f"sha1={digest}"}, scheme=scheme)
+    assert rejected({"x-hub-signature": digest}, scheme=scheme)
+    assert rejected({"x-hub-signature": f"sha256={digest}"}, scheme=scheme)
+    assert rejected({"x-hub-signature": f"sha1={digest.upper()}"}, scheme=scheme)
+    assert rejected({"x-hub-signature": "sha1=" + _hex(KEY, BODY)}, scheme=scheme)
+
+
+@given(st.sampled_from(["intercom", "telegram"]), junk)
+def test_junk_in_the_one_header_is_rejected(row: str, value: str) -> None:
+    scheme, signer = _ROWS[row]
+
+    assert rejected({scheme.signature_header: value}, scheme=scheme) or value in signer(BODY, 0).values()
+
+
+def test_a_secret_that_travels_must_be_whole_and_nothing_more() -> None:
+    scheme, _ = _ROWS["telegram"]
+    secret = KEY.decode()
+
+    for wrong in (secret[:-1], secret + "x", secret.upper(), f"{secret},{secret}", ""):
+        assert rejected({scheme.signature_header: wrong}, scheme=scheme)
+    assert not rejected({scheme.signature_header: secret}, scheme=scheme, keys=(OTHER, KEY))
+
+
+# -- RSA ---------------------------------------------------------------------------------------------------------------------------
+
+RSA = Scheme(signature_header="x-freshchat-signature", method=Method.RSA, encoding=Encoding.BASE64)
+
+
+def openssl(*arguments: str, given: bytes = b"") -> bytes:
+    """What the openssl command says."""
+    return subprocess.run(["openssl", *arguments], input=given, capture_output=True, check=True).stdout
+
+
+class RsaPair:
+    """A private key in a file, made and used by the openssl command alone."""
+
+    def __init__(self, folder: Path, *, bits: int = 2048) -> None:
+        self.private = folder / f"{bits}.pem"
+        openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", f"rsa_keygen_bits:{bits}", "-out", str(self.private))
+        self.public_once = self.public()
+
+    def public(self, *form: str) -> bytes:
+        return openssl("rsa", "-in", str(self.private), *(form or ("-pubout",)))
+
+    def header(self, body: bytes, digest: str = "-sha256", *options: str) -> dict[str, str]:
+        raw = openssl("dgst", digest, "-sign", str(self.private), *options, given=body)
+        return {RSA.signature_header: base64.b64encode(raw).decode()}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> RsaPair:
+    return RsaPair(tmp_path_factory.mktemp("rsa"))
+
+
+@pytest.fixture(scope="module")
+def other_pair(tmp_path_factory: pytest.TempPathFactory) -> RsaPair:
+    return RsaPair(tmp_path_factory.mktemp("other-rsa"))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [("-pubout",), ("-pubout", "-outform", "DER"), ("-RSAPublicKey_out",), ("-RSAPublicKey_out", "-outform", "DER")],
+)
+def test_what_the_openssl_command_signs_is_accepted_by_every_form_of_the_key(pair: RsaPair, form: tuple[str, ...]) -> None:
+    key = pair.public(*form)
+
+    assert not rejected(pair.header(BODY), scheme=RSA, keys=(key,))
+    assert rejected(pair.header(BODY), BODY + b" ", scheme=RSA, keys=(key,))
+
+
+def test_another_key_another_hash_or_another_padding_proves_nothing(pair: RsaPair, other_pair: RsaPair) -> None:
+    keys = (pair.public(),)
+
+    assert rejected(other_pair.header(BODY), scheme=RSA, keys=keys)
+    assert rejected(pair.header(BODY, "-sha1"), scheme=RSA, keys=keys)
+    assert rejected(pair.header(BODY, "-sha256", "-sigopt", "rsa_padding_mode:pss"), scheme=RSA, keys=keys)
+    assert rejected({RSA.signature_header: base64.b64encode(hmac.digest(keys[0], BODY, "sha256")).decode()}, scheme=RSA, keys=keys)
+
+
+def test_two_public_keys_are_accepted_while_they_are_rotated(pair: RsaPair, other_pair: RsaPair) -> None:
+    keys = (pair.public(), other_pair.public())
+
+    assert not rejected(pair.header(BODY), scheme=RSA, keys=keys)
+    assert not rejected(other_pair.header(BODY), scheme=RSA, keys=keys)
+
+
+def test_a_key_that_is_none_proves_nothing_and_hides_no_good_one(pair: RsaPair) -> None:
+    curve = openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout")
+    elliptic = openssl("ec", "-pubout", given=curve)
+
+    for bad in (b"", b"not a key", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", elliptic):
+        assert rejected(pair.header(BODY), scheme=RSA, keys=(bad,))
+        assert not rejected(pair.header(BODY), scheme=RSA, keys=(bad, pair.public()))
+
+
+@given(value=junk)
+def test_junk_for_an_rsa_signature_is_rejected(pair: RsaPair, value: str) -> None:
+    assert rejected({RSA.signature_header: value}, scheme=RSA, keys=(pair.public_once,))
+
+
+@given(raw=st.binary(max_size=300))
+def test_any_bytes_in_base64_are_no_rsa_signature(pair: RsaPair, raw: bytes) -> None:
+    assert rejected({RSA.signature_header: base64.b64encode(raw).decode()}, scheme=RSA, keys=(pair.public_once,))
+
+
+@given(raw=st.binary(max_size=300))
+def test_any_bytes_for_a_key_prove_nothing(raw: bytes) -> None:
+    assert rejected({RSA.signature_header: base64.b64encode(b"x" * 256).decode()}, scheme=RSA, keys=(raw,))
+
+
+def test_a_public_key_is_read_in_every_way_an_operator_may_paste_it(pair: RsaPair) -> None:
+    pem = pair.public().decode()
+    inner = "".join(line for line in pem.splitlines() if not line.startswith("-----"))
+    old = pair.public("-RSAPublicKey_out").decode()
+
+    for text in (pem, pem.replace("\n", "\\n"), pem.replace("\n", " "), inner, old):
+        assert not rejected(pair.header(BODY), scheme=RSA, keys=(public_key(text),))
+
+
+@given(st.text() | st.binary().map(lambda raw: base64.b64encode(raw).decode()))
+def test_a_text_that_is_no_public_key_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="an RSA public key"):
+        public_key(text)
