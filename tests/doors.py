@@ -14,7 +14,8 @@ import httpx
 
 from connectors import web
 from connectors.signatures import secret_bytes, sign
-from engine.settings import Settings, WebhookEndpoint
+from engine.endpoints import WebhookEndpoint
+from engine.settings import Settings
 from tests.conftest import wait_for
 from workers.embedded import free_port
 

@@ -32,10 +32,11 @@ OPEN_TO_CONNECTORS = {
     "crypto",
     "limits",
     "accounts",
+    "endpoints",
 }
 
 #: What those need in turn and nobody else does.
-BEHIND_THEM = {"values"}
+BEHIND_THEM = {"values", "endpoint_checks"}
 
 #: Who imports CTranslate2, and what of it: serving in one place; converting needs only its specs and converters.
 CTRANSLATE2 = {

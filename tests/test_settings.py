@@ -12,8 +12,9 @@ from hypothesis import settings as examples
 
 import engine
 from engine.accounts import SECTIONS, parts
+from engine.endpoints import WEBHOOK_PARTS, WebhookEndpoint
 from engine.errors import SettingsError
-from engine.settings import PREFIX, WEBHOOK_PARTS, Settings, WebhookEndpoint, describe
+from engine.settings import PREFIX, Settings, describe
 
 ROOT = Path(engine.__file__).parent.parent
 #: What is said as it is set.
