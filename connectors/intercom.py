@@ -1,0 +1,253 @@
+"""Intercom: `POST /intercom/<name>` in, replies by the REST API out. One account is one app in one workspace.
+
+A conversation is the lane; its channel is the account's name, by which the token is found when something is sent. The webhook bears
+no time, so a repeat is known by its ids alone: that of the part a person wrote, and that of the notification.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from connectors import wishes
+from connectors.api import Api
+from connectors.bodies import answerable, read_object
+from connectors.contract import Acknowledgement, Inbound, Notice, Ownership, Request, Take, Taken
+from connectors.formatting import split, to_html
+from connectors.intercom_items import Item, Part, identifier
+from connectors.signatures import Scheme, verify
+from engine.accounts import IntercomApp
+from engine.errors import DeliveryRefused, MalformedRequest, NothingToAnswer, RetryLater, Unclear, UnparseableMessage, Withdrawn
+from engine.limits import Limit
+from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Receipt
+from engine.settings import Settings
+from engine.store import AsyncClient
+
+NAME = "intercom"
+
+#: Keyed by the app's client secret [R].
+SCHEME = Scheme(signature_header="x-hub-signature", prefix="sha1=", hash="sha1")
+#: The REST API that the bodies below are written for [S: OpenAPI].
+VERSION = "2.14"
+#: Characters of HTML in one reply. Intercom names no limit; longer ones are split so that each stays readable in the messenger.
+MOST_HTML = 10_000
+#: Requests of one app in 10 seconds: 10,000 a minute, handed out in six parts [R].
+REQUESTS, PERIOD = 1_666, 10.0
+#: Most requests that one delivery costs: the look at its owner, a reply, and two assignments.
+REQUESTS_EACH = 4
+
+#: Topics in which a person writes; in the first of them the words are in `source`.
+CREATED, REPLIED = "conversation.user.created", "conversation.user.replied"
+#: Topics that tell who has the conversation.
+ADMIN_REPLIED, CLOSED = "conversation.admin.replied", "conversation.admin.closed"
+ASSIGNED = frozenset({"conversation.admin.assigned", "conversation.admin.unassigned"})
+KNOWN = ASSIGNED | {CREATED, REPLIED, ADMIN_REPLIED, CLOSED}
+
+_NOBODY = frozenset({"", "0"})
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Intercom:
+    """All apps of `Settings.accounts["intercom"]`."""
+
+    name = NAME
+    paths = ("/intercom/{name}",)
+    #: Intercom recognises no repeated reply, and keeps no mark of ours by which one could be found.
+    idempotent = False
+    #: What bots and teammates write is never answered.
+    bots_meet = False
+    #: After 429 Intercom holds notifications back for 1 minute to 2 hours, after any other error it tries once more [D].
+    away = 429
+
+    def __init__(self, settings: Settings, client: AsyncClient) -> None:
+        self.deadline = settings.deadline_chat
+        self.quiet = settings.quiet_chat
+        self.quiet_max = settings.quiet_chat_max
+        self._accounts: dict[str, IntercomApp] = {
+            name: account for name, account in settings.accounts.get(NAME, {}).items() if isinstance(account, IntercomApp)
+        }
+        #: Stands in for the secret of an account that does not exist.
+        self._nobody = secrets.token_bytes(32)
+        self._no_text = settings.no_text
+        self._connections = settings.deliveries
+        self._apis: dict[str, Api] = {}
+
+    def routes(self, take: Take) -> Sequence[BaseRoute]:
+        """Intercom asks with HEAD whether an address answers, when it is set; the answer says nothing about any account."""
+        return [Route(path, _here, methods=["GET"]) for path in self.paths]
+
+    def verify(self, request: Request) -> None:
+        account = self._accounts.get(request.name)
+        # Where nobody is, nobody knows the secret: the caller cannot tell this from a forged signature.
+        secret = account.client_secret.encode() if account else self._nobody
+        verify(SCHEME, (secret,), headers=request.headers, body=request.body)
+
+    def parse(self, request: Request) -> tuple[Inbound, ...]:
+        """Whatever is broken becomes a dead letter: errors would count against the whole subscription."""
+        found = _read(request.body)
+        topic = found.get("topic")
+        if not isinstance(topic, str):
+            raise UnparseableMessage("a notification without `topic`")
+        if topic not in KNOWN:
+            return ()
+        account = self._accounts[request.name]
+        item = Item.read(found)
+        if not _ID.fullmatch(item.id):
+            raise UnparseableMessage(f"{topic} without a conversation's id")
+        address = Address(platform=NAME, tenant=account.tenant, channel=account.name, thread=item.id)
+        if topic in (CREATED, REPLIED):
+            return self._message(address, item.source if topic == CREATED else item.last, identifier(found.get("id")))
+        owner = _owner(topic, item, account)
+        return (Ownership(address, owner),) if owner else ()
+
+    def origin(self, request: Request) -> tuple[Address, str]:
+        account = self._accounts[request.name]
+        try:
+            notification = identifier(_read(request.body).get("id"))
+        except UnparseableMessage:
+            notification = ""
+        address = Address(platform=NAME, tenant=account.tenant, channel=account.name)
+        return address, f"{account.name}/{notification or hashlib.sha256(request.body).hexdigest()}"
+
+    def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
+        return Acknowledgement(200)
+
+    def split(self, text: str) -> Sequence[str]:
+        return split(text, lambda part: len(to_html(part)) <= MOST_HTML)
+
+    def limits(self, delivery: Delivery) -> Sequence[Limit]:
+        address = delivery.reply.address
+        return (Limit((NAME, address.tenant, address.channel), REQUESTS // REQUESTS_EACH, PERIOD),)
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Post a reply as the bot's admin, unless a person has the conversation; hand it over where that is asked.
+
+        The assignment comes first: it can be repeated at will, a text cannot.
+        """
+        account = self._account(delivery)
+        api, place = self._api(account), f"/conversations/{delivery.reply.address.thread}"
+        handing = delivery.action is Action.HAND_OVER
+        conversation = Item.of(await _surely(api, "GET", place))
+        if _taken_over(conversation, account, handing=handing):
+            raise Withdrawn("a teammate has the conversation in Intercom")
+        if handing:
+            await _assign(api, place, account)
+        posted = ""
+        if delivery.reply.text:
+            after = Item.of(await api.call("POST", f"{place}/reply", _comment(account, delivery.reply.text)))
+            posted = after.last.id if after.last else ""
+            if handing and after.admin == account.admin_id:
+                await self._give_back(api, place, account)
+        return Receipt(delivery=delivery.id, platform_id=posted)
+
+    async def close(self) -> None:
+        for api in self._apis.values():
+            await api.close()
+        self._apis.clear()
+
+    def _message(self, address: Address, part: Part | None, notification: str) -> tuple[Inbound, ...]:
+        if part is None:
+            raise UnparseableMessage("a notification without what was written")
+        if not part.by_person:
+            return ()
+        ids = ((f"{part.kind}/{part.id}",) if part.id else ()) + ((notification,) if notification else ())
+        if not ids:
+            raise UnparseableMessage("a message without any id")
+        ids = tuple(f"{address.channel}/{one}" for one in ids)
+        try:
+            text = answerable(part.text)
+        except NothingToAnswer:
+            return (Notice(address, ids, self._no_text),) if part.attached else ()
+        return (wishes.read(InboundMessage(address=address, sender=part.author, text=text, dedupe_ids=ids)),)
+
+    async def _give_back(self, api: Api, place: str, account: IntercomApp) -> None:
+        """Some workspaces assign a conversation to whoever replies; one that waits for a person must not stay with the bot."""
+        try:
+            await _assign(api, place, account)
+        except RetryLater as error:
+            raise Unclear(f"the text is posted, but the conversation is still the bot's: {error}") from error
+
+    def _account(self, delivery: Delivery) -> IntercomApp:
+        name = delivery.reply.address.channel
+        account = self._accounts.get(name)
+        if account is None:
+            raise DeliveryRefused(f"the Intercom account {name!r} is not configured any more")
+        return account
+
+    def _api(self, account: IntercomApp) -> Api:
+        """One client for each account, made inside the event loop that uses it."""
+        if account.name not in self._apis:
+            headers = {
+                "authorization": f"Bearer {account.access_token}",
+                "intercom-version": VERSION,
+                "accept": "application/json",
+                "user-agent": "replymill",
+            }
+            self._apis[account.name] = Api("Intercom", account.base_url, headers=headers, connections=self._connections)
+        return self._apis[account.name]
+
+
+async def _here(_: HttpRequest) -> Response:
+    return Response(status_code=200)
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        return read_object(body)
+    except MalformedRequest as error:
+        raise UnparseableMessage(str(error)) from error
+
+
+def _owner(topic: str, item: Item, account: IntercomApp) -> Owner | None:
+    """Who has the conversation now; None where the notification does not change it.
+
+    What the bot's own admin did is no news: its hand-overs would otherwise give the conversation back to it.
+    """
+    teammate = item.last is not None and item.last.by_admin()
+    if item.last is not None and item.last.by_admin(account.admin_id):
+        return None
+    if topic == ADMIN_REPLIED:
+        return Owner.HUMAN if teammate else None
+    if topic == CLOSED:
+        return Owner.BOT if item.admin in _NOBODY | {account.admin_id} else None
+    if item.admin in _NOBODY:
+        # A rule of the inbox may give new conversations to a team, and the bot is to answer them; a teammate means it.
+        return _of_team(item) if teammate else None
+    if item.admin == account.admin_id:
+        # Without its part nobody knows whether it was the bot's own doing.
+        return Owner.BOT if item.last else None
+    return Owner.HUMAN
+
+
+def _of_team(item: Item) -> Owner:
+    return Owner.BOT if item.team in _NOBODY else Owner.WAITING
+
+
+def _taken_over(item: Item, account: IntercomApp, *, handing: bool) -> bool:
+    """Whether a teammate is assigned, or has answered last; the one we hand over to may be assigned by an earlier attempt."""
+    free = _NOBODY | {account.admin_id} | ({account.assignee_id} if handing else frozenset())
+    comment = item.last_comment
+    answered = comment is not None and comment.by_admin() and not comment.by_admin(account.admin_id)
+    return item.admin not in free or answered
+
+
+def _comment(account: IntercomApp, text: str) -> dict[str, str]:
+    return {"message_type": "comment", "type": "admin", "admin_id": account.admin_id, "body": to_html(text)}
+
+
+async def _assign(api: Api, place: str, account: IntercomApp) -> None:
+    assignment = {"message_type": "assignment", "type": "admin", "admin_id": account.admin_id, "assignee_id": account.assignee_id}
+    await _surely(api, "POST", f"{place}/parts", assignment)
+
+
+async def _surely(api: Api, method: str, path: str, content: Any = None) -> Any:
+    """A call that may be repeated at will, so that nothing about it is unclear."""
+    try:
+        return await api.call(method, path, content)
+    except Unclear as error:
+        raise RetryLater(str(error), after=0) from error
