@@ -202,6 +202,35 @@ class Listening(Platform, Protocol):
         """Runs until it is cancelled, over every outage of Redis and the platform; returns where there is nothing to hear."""
 
 
+class Check(NamedTuple):
+    """One thing that `replymill doctor` looked at, at a platform."""
+
+    what: str
+    ok: bool
+    found: str
+    #: What to do where it is not well.
+    advice: str = ""
+
+
+@runtime_checkable
+class Checkable(Platform, Protocol):
+    """A platform that `replymill doctor` can look at, by real calls that change nothing."""
+
+    async def check(self) -> Sequence[Check]:
+        """What it says of every account: the token, the rights, where it sends to.
+
+        :raises DeliveryError: it cannot be asked.
+        """
+
+
+@runtime_checkable
+class Probing(Platform, Protocol):
+    """A platform of which we can sign a request ourselves, as `replymill doctor` does to try the running service."""
+
+    def probes(self) -> Mapping[str, Request]:
+        """For each path a signed request that is accepted and starts nothing."""
+
+
 @runtime_checkable
 class Receiver(Platform, Protocol):
     """A platform that sends signed requests."""

@@ -3,13 +3,17 @@
 import importlib
 import importlib.metadata
 import json
-import platform
+import platform as machine
+import re
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from engine.accounts import SlackApp
 from engine.settings import Settings, describe
 from workers import cli, logs, shown
 
@@ -19,6 +23,8 @@ PARTS = {
     "convert": "engine.convert",
     "doctor": "workers.doctor",
     "home": "workers.home",
+    "init": "workers.init",
+    "slack_manifest": "connectors.slack_manifest",
     "sources": "engine.sources",
     "supervisor": "workers.supervisor",
 }
@@ -35,6 +41,8 @@ app = typer.Typer(
 model = typer.Typer(help="Fetch, convert and list models.", no_args_is_help=True)
 cache = typer.Typer(help="The reply cache.", no_args_is_help=True)
 dead = typer.Typer(help="Messages and replies that were given up.", no_args_is_help=True)
+slack = typer.Typer(help="Slack.", no_args_is_help=True)
+app.add_typer(slack, name="slack")
 app.add_typer(model, name="model")
 app.add_typer(cache, name="cache")
 app.add_typer(dead, name="dead")
@@ -128,6 +136,52 @@ def ask(question: Annotated[str, typer.Argument(help="What a customer would ask.
 
 
 @app.command()
+def init(
+    platform: Annotated[list[str] | None, typer.Option(help="A platform to set up; may be given several times.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the accounts; it stands in the paths that the platforms call.")] = "shop",
+    file: Annotated[Path, typer.Option(help="The file to make.")] = Path(".env"),
+) -> None:
+    """Ask which platforms, write a commented `.env`, and say what to do at each of them."""
+    made = part("init")
+    chosen = platform or _choose(made.PLATFORMS)
+    if unknown := set(chosen) - set(made.PLATFORMS):
+        raise typer.BadParameter(f"there is no platform {min(unknown)!r}: choose of {', '.join(made.PLATFORMS)}")
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise typer.BadParameter("a name is small letters and digits, with - between words")
+    given = {one: made.answers(one, name, _ask) for one in chosen}
+    made.write(file, [made.written(one, name, given[one]) for one in chosen])
+    print(f"{file} is written; `replymill doctor` checks it, `replymill up` starts with it.")
+    for one in chosen:
+        print(f"\n{one}\n{'-' * len(one)}\n{made.steps(one, name)}")
+
+
+def _choose(known: Sequence[str]) -> list[str]:
+    """The platforms that a person names."""
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"name at least one by --platform, of {', '.join(known)}")
+    named: str = typer.prompt(f"Which platforms, separated by spaces ({', '.join(known)})", err=True)
+    return named.replace(",", " ").split()
+
+
+def _ask(variable: str, meaning: str, hidden: bool) -> str:
+    """The value of a variable; nothing where nobody can be asked."""
+    if not sys.stdin.isatty():
+        return ""
+    answer: str = typer.prompt(f"{meaning}\n{variable}", default="", show_default=False, hide_input=hidden, err=True)
+    return answer.strip()
+
+
+@slack.command()
+def manifest(
+    name: Annotated[str, typer.Option(help="Name of the account in REPLYMILL_SLACK_<NAME>_...")] = "shop",
+    address: Annotated[str, typer.Option(help="Public address of this service.")] = "https://bot.example.com",
+) -> None:
+    """Print the manifest of a Slack app: paste it at https://api.slack.com/apps (From a manifest)."""
+    account = Settings.load().accounts.get("slack", {}).get(name) or SlackApp(name=name, signing_secret="")
+    print(part("slack_manifest").manifest(account, url=address), end="")
+
+
+@app.command()
 def status(as_json: AsJson = False) -> None:
     """Backlog, age of the oldest message, workers and rates."""
     found = console("status")
@@ -154,9 +208,9 @@ def version(as_json: AsJson = False) -> None:
         name: importlib.metadata.version(name) for name in ("replymill", "celery", "kombu", "redis", "ctranslate2", "tokenizers")
     }
     if as_json:
-        _print_json({**found, "python": platform.python_version()})
+        _print_json({**found, "python": machine.python_version()})
     else:
-        print(f"replymill {found['replymill']} (Python {platform.python_version()})")
+        print(f"replymill {found['replymill']} (Python {machine.python_version()})")
 
 
 @app.command()

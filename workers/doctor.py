@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from engine.errors import ReplymillError, SettingsError
 from engine.keys import META
 from engine.settings import Settings, library_variable
 from engine.sources import Kind, Source
-from workers import home
+from workers import doctor_platforms, home
 
 #: Seconds by which the clocks of Redis and of this machine may differ; signatures are good for 300.
 CLOCK_SKEW = 5.0
@@ -70,7 +71,8 @@ def examine(settings: Settings) -> list[Finding]:
         complete = home.complete(settings)
     except ReplymillError as error:
         return [*findings, Finding("Redis", Level.FAIL, "none", str(error))]
-    return [*findings, *_guarded("Redis", lambda: _redis(complete)), *_guarded("broker", lambda: [_broker(complete)])]
+    checks = {"Redis": _redis, "broker": lambda chosen: [_broker(chosen)], "platforms": _platforms}
+    return [*findings, *(finding for name, look in checks.items() for finding in _guarded(name, partial(look, complete)))]
 
 
 def _guarded(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
@@ -200,6 +202,13 @@ def judge_persistence(info: Mapping[str, Any], config: Mapping[str, str]) -> Fin
             "persistence", Level.WARN, "appendfsync no", "set appendfsync everysec: a power loss would lose up to half a minute"
         )
     return Finding("persistence", Level.OK, f"append-only file, fsync {fsync}")
+
+
+def _platforms(settings: Settings) -> list[Finding]:
+    return [
+        Finding(check.what, Level.OK if check.ok else Level.WARN, check.found, check.advice)
+        for check in doctor_platforms.look(settings)
+    ]
 
 
 def judge_clock(skew: float) -> Finding:

@@ -72,7 +72,7 @@ class Shows:
             await self._pause(limit, later.after)
         except (DeliveryError, TimeoutError, StoreUnavailable) as error:
             log.debug("a step of a reply was not shown", action="progress.left_out", message=turn, reason=str(error))
-        except Exception as error:
+        except Exception as error:  # the boundary around one step: the reply itself still comes
             log.warning("a platform failed to show a reply", action="progress.failed", message=turn, exc_info=error)
 
     async def _pause(self, limit: Limit, seconds: float) -> None:
