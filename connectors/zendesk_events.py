@@ -1,0 +1,104 @@
+"""What the trigger of a Zendesk sends: see docs/zendesk.md. Placeholders come as texts or numbers, with or without quotes."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from connectors.bodies import read_as, read_object, well_formed
+from connectors.contract import Inbound, Ownership
+from engine.errors import MalformedRequest, UnparseableMessage
+from engine.messages import Address, Owner
+
+#: What `{{current_user.role}}` says, in lower case with hyphens for blanks and underscores.
+PEOPLE = frozenset({"end-user", "enduser"})
+STAFF = frozenset({"agent", "light-agent", "admin", "administrator", "owner", "account-owner"})
+ENDED = frozenset({"solved", "closed"})
+
+_NUMBER = re.compile(r"[0-9]{1,20}")
+
+#: A placeholder may be put with or without quotes.
+Scalar = str | int | float | bool | None
+
+
+class Body(msgspec.Struct, frozen=True):
+    """What the trigger sends; unknown fields are left alone."""
+
+    ticket_id: Scalar
+    comment_id: Scalar
+    comment_text: Scalar
+    comment_public: Scalar
+    author_id: Scalar
+    #: Who made the update: the author of the comment, or somebody who changed something else.
+    updater_id: Scalar
+    updater_role: Scalar
+    ticket_status: Scalar = None
+    assignee_id: Scalar = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """The body with every value a text, lower case where Zendesk has words for it."""
+
+    ticket: str
+    comment: str
+    text: str
+    public: bool
+    author: str
+    updater: str
+    role: str
+    status: str
+    assignee: str
+
+
+def read(raw: bytes) -> Event:
+    """:raises UnparseableMessage: Zendesk does not repeat what it is answered 4xx, so that a broken body is better kept."""
+    try:
+        body = read_as(read_object(raw), Body)
+    except MalformedRequest as error:
+        raise UnparseableMessage(f"not the body in docs/zendesk.md: {error}") from error
+    event = Event(
+        ticket=plain(body.ticket_id),
+        comment=plain(body.comment_id),
+        text="" if body.comment_text is None else str(body.comment_text),
+        public=word(body.comment_public) in {"true", "1", "yes"},
+        author=plain(body.author_id),
+        updater=plain(body.updater_id),
+        role=word(body.updater_role),
+        status=word(body.ticket_status),
+        assignee=plain(body.assignee_id),
+    )
+    if not _NUMBER.fullmatch(event.ticket) or not (_NUMBER.fullmatch(event.comment) or not event.comment):
+        raise UnparseableMessage("`ticket_id` must be a number, and `comment_id` a number or empty")
+    # An automation has no role; one in another language would be met by silence, and nobody would know why.
+    if event.role and event.role not in PEOPLE | STAFF:
+        raise UnparseableMessage(f"`updater_role` is {ascii(event.role)[:60]}, and neither end-user, agent nor admin")
+    return event
+
+
+def owned(event: Event, address: Address, bot: str) -> tuple[Inbound, ...]:
+    """Who answers from now on, where the update says so."""
+    if event.status in ENDED:
+        return (Ownership(address, Owner.BOT),)
+    if event.assignee and event.assignee != bot:
+        return (Ownership(address, Owner.HUMAN),)
+    if event.role not in STAFF:
+        # What a person writes says nothing new: a ticket that was just handed over may still be the bot's in it.
+        return ()
+    if event.assignee == bot:
+        return (Ownership(address, Owner.BOT),)
+    return (Ownership(address, Owner.HUMAN),) if event.public and event.author == event.updater else ()
+
+
+def plain(value: Any) -> str:
+    """A number or a text as text; a float is what a number without quotes may become on its way."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return well_formed(str(value)).strip()[:64]
+
+
+def word(value: Any) -> str:
+    return plain(value).lower().replace(" ", "-").replace("_", "-")
