@@ -1,0 +1,134 @@
+"""A simulated app of Sunshine Conversations: conversations with messages and a switchboard, and what its webhook sends."""
+
+import base64
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from connectors.simulators.server import Simulator
+
+APP_ID = "5698edbf2a43bd081be982f1"
+KEY_ID = "app_61f0a8e5"
+KEY_SECRET = "a-secret-of-the-api-key"  # noqa: S105 - of the simulation
+WEBHOOK_SECRET = "the-shared-secret-of-the-webhook"  # noqa: S105 - of the simulation
+OURS, AGENTS = "replymill", "zd-agentWorkspace"
+_MOST_TEXT = 4_096
+
+
+@dataclass
+class Talk:
+    """One conversation."""
+
+    id: str
+    #: Name of the active switchboard integration; empty: nobody is in control.
+    active: str = OURS
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    activities: list[dict[str, Any]] = field(default_factory=list)
+    #: What each passControl asked for.
+    passed: list[dict[str, Any]] = field(default_factory=list)
+
+    def shown(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"id": self.id, "type": "personal"}
+        if self.active:
+            shown["activeSwitchboardIntegration"] = {"id": f"id-of-{self.active}", "name": self.active, "integrationType": "custom"}
+        return shown
+
+
+class SunshineSimulator(Simulator):
+    """One app, whose switchboard leads from us to the agents, and from them to a third one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.talks: dict[str, Talk] = {}
+        #: Messages on a page.
+        self.page_size = 100
+        self.after = {OURS: AGENTS, AGENTS: "archive"}
+        self._ids = itertools.count(1)
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        place = f"/v2/apps/{APP_ID}/conversations/{{id}}"
+        return [
+            web.get(place, self._show),
+            web.get(f"{place}/messages", self._list),
+            web.post(f"{place}/messages", self._post),
+            web.post(f"{place}/activity", self._activity),
+            web.post(f"{place}/passControl", self._pass),
+        ]
+
+    def open(self, conversation: str, **fields: Any) -> Talk:
+        """A conversation that is there."""
+        self.talks[conversation] = Talk(conversation, **fields)
+        return self.talks[conversation]
+
+    def _talk(self, request: web.Request) -> Talk:
+        proof = base64.b64encode(f"{KEY_ID}:{KEY_SECRET}".encode()).decode()
+        if request.headers.get("authorization") != f"Basic {proof}":
+            raise web.HTTPUnauthorized(text='{"errors":[{"code":"unauthorized","title":"Authorization is required"}]}')
+        talk = self.talks.get(request.match_info["id"])
+        if talk is None:
+            raise web.HTTPNotFound(text='{"errors":[{"code":"conversation_not_found","title":"Conversation not found"}]}')
+        return talk
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return web.json_response({"conversation": self._talk(request).shown()})
+
+    async def _list(self, request: web.Request) -> web.Response:
+        """The latest page, or the one before a message."""
+        messages = self._talk(request).messages
+        before = request.query.get("page[before]")
+        end = next((place for place, one in enumerate(messages) if one["id"] == before), len(messages))
+        begin = max(0, end - self.page_size)
+        meta: dict[str, Any] = {"hasMore": begin > 0}
+        if begin > 0:
+            meta["beforeCursor"] = messages[begin]["id"]
+        return web.json_response({"messages": messages[begin:end], "meta": meta})
+
+    async def _post(self, request: web.Request) -> web.Response:
+        talk, asked = self._talk(request), await request.json()
+        content = asked["content"]
+        if len(content.get("text") or content.get("markdownText") or "") > _MOST_TEXT:
+            return web.json_response({"errors": [{"code": "bad_request", "title": "text is too long"}]}, status=400)
+        message = {"id": f"message-{next(self._ids)}", **asked}
+        talk.messages.append(message)
+        return web.json_response({"messages": [message]}, status=201)
+
+    async def _activity(self, request: web.Request) -> web.Response:
+        self._talk(request).activities.append(await request.json())
+        return web.json_response({})
+
+    async def _pass(self, request: web.Request) -> web.Response:
+        """`next` is the one after whoever is active: the app's key does not say who asks."""
+        talk, asked = self._talk(request), await request.json()
+        wanted = asked["switchboardIntegration"]
+        talk.active = self.after.get(talk.active, AGENTS) if wanted == "next" else wanted
+        talk.passed.append(asked)
+        return web.json_response({})
+
+
+def said(text: str | None = "Where is my order?", *, number: int = 1, active: str | None = OURS, **author: Any) -> dict[str, Any]:
+    """The event of one message; without an author's fields, a person's."""
+    content = {"type": "text", "text": text} if text is not None else {"type": "image", "mediaUrl": "https://example.com/a.png"}
+    conversation = Talk("13f32c6cf7d0d38e6e0eba93", active=active or "").shown()
+    who = {"type": "user", "userId": "cbec0073faeda4dfcd21d0f1", "displayName": "Anna", "user": {"id": "cbec0073faeda4dfcd21d0f1"}}
+    message = {"id": f"5e55622dac66fb73a3c0{number:04}", "content": content, "author": {**who, **author}, "source": {"type": "web"}}
+    return event("conversation:message", number, conversation=conversation, message=message)
+
+
+def switched(kind: str, active: str | None, *, number: int = 1) -> dict[str, Any]:
+    """The event of the switchboard after which an integration is active."""
+    return event(
+        f"switchboard:{kind}", number, conversation=Talk("13f32c6cf7d0d38e6e0eba93", active=active or "").shown(), metadata={}
+    )
+
+
+def event(kind: str, number: int = 1, **payload: Any) -> dict[str, Any]:
+    """One event."""
+    return {"id": f"0ca7d56ba7b2e081e479{number:04}", "type": kind, "createdAt": "2026-11-24T08:00:00.000Z", "payload": payload}
+
+
+def request_of(*events: Any, app: str = APP_ID) -> dict[str, Any]:
+    """The body of one request."""
+    return {"app": {"id": app}, "webhook": {"id": "5e554d2cac66fb73a3c01869", "version": "v2"}, "events": list(events)}
