@@ -1,0 +1,299 @@
+"""Chatwoot: an AgentBot that answers pending conversations, and opens one for the agents when a person is needed.
+
+Chatwoot posts the events of an inbox to `POST /chatwoot/<name>`. A conversation is the bot's while it is `pending`; that is asked
+again right before a reply is posted, because an agent may have opened it while the reply was made. A posted reply carries its
+delivery's id among its `content_attributes`, by which an unclear send is found again.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from connectors import formatting
+from connectors.api import Api
+from connectors.bodies import answerable, read_as, read_object
+from connectors.chatwoot_api import (
+    MESSAGES,
+    PER_SECONDS,
+    assign,
+    is_before,
+    listed,
+    look,
+    mark_of,
+    marked,
+    note,
+    post,
+    shown,
+    stop_typing,
+)
+from connectors.contract import Acknowledgement, Deletion, Edit, Inbound, Notice, Ownership, Request, Taken
+from connectors.signatures import Clock, Scheme, verify
+from connectors.wishes import read
+from engine.accounts import ChatwootBot
+from engine.errors import (
+    DeliveryRefused,
+    MalformedRequest,
+    NothingToAnswer,
+    RetryLater,
+    Unclear,
+    UnparseableMessage,
+    Withdrawn,
+)
+from engine.limits import Limit
+from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Receipt
+from engine.settings import Settings
+from engine.store import AsyncClient
+
+NAME = "chatwoot"
+
+#: Chatwoot 4.13 and newer, PR 13892 [D].
+SCHEME = Scheme(
+    signature_header="x-chatwoot-signature",
+    prefix="sha256=",
+    template=b"{timestamp}.{body}",
+    timestamp_header="x-chatwoot-timestamp",
+    clock=Clock.UNIX,
+)
+
+#: Characters of one message, `app/models/message.rb` [S].
+LONGEST = 150_000
+
+_DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}")
+_CONVERSATION_EVENTS = frozenset({"conversation_status_changed", "conversation_opened", "conversation_resolved"})
+#: The next message of a resolved conversation makes it pending again, where its inbox has a bot.
+_OWNERS = {"pending": Owner.BOT, "resolved": Owner.BOT, "open": Owner.HUMAN, "snoozed": Owner.HUMAN}
+
+
+class _Account(msgspec.Struct, frozen=True):
+    id: int
+
+
+class _Place(msgspec.Struct, frozen=True):
+    #: As agents see it; unique within an account.
+    id: int
+    status: str
+
+
+class _Sender(msgspec.Struct, frozen=True):
+    id: int | None = None
+    type: str | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    """`message_created` and `message_updated`."""
+
+    id: int
+    account: _Account
+    conversation: _Place
+    #: A word in events, its number elsewhere.
+    message_type: str | int
+    private: bool | None = None
+    content: str | None = None
+    sender: _Sender | None = None
+    content_attributes: dict[str, Any] | None = None
+    #: Newer versions name what an update changed.
+    changed_attributes: Any = None
+
+
+class _LastMessage(msgspec.Struct, frozen=True):
+    account_id: int | None = None
+
+
+class _StatusEvent(msgspec.Struct, frozen=True):
+    """A conversation as its own events show it: the account stands in its last message alone."""
+
+    id: int
+    status: str
+    account: _Account | None = None
+    messages: tuple[_LastMessage, ...] = ()
+
+
+class Chatwoot:
+    """All AgentBots of `Settings.accounts`."""
+
+    name = NAME
+    paths = ("/chatwoot/{name}",)
+    idempotent = False
+    bots_meet = False
+    #: The bot's requests are repeated after 429 and 500 alone, twice; after anything else the conversation goes to the agents [D].
+    away = 429
+
+    def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:
+        self.deadline = settings.deadline_chat
+        self.quiet = settings.quiet_chat
+        self.quiet_max = settings.quiet_chat_max
+        self._settings = settings
+        self._bots = {name: bot for name, bot in settings.accounts.get(NAME, {}).items() if isinstance(bot, ChatwootBot)}
+        #: Stands in for the secret of a bot that does not exist.
+        self._nobody = (secrets.token_bytes(32),)
+        self._apis: dict[str, Api] = {}
+
+    def verify(self, request: Request) -> None:
+        bot = self._bots.get(request.name)
+        keys = tuple(key.encode() for key in bot.secret.split()) if bot else self._nobody
+        verify(SCHEME, keys, headers=request.headers, body=request.body)
+
+    def parse(self, request: Request) -> tuple[Inbound, ...]:
+        """What broke is a dead letter: a refusal would make Chatwoot give the conversation up."""
+        try:
+            found = read_object(request.body)
+            event = found.get("event")
+            if not isinstance(event, str):
+                raise UnparseableMessage("a body without `event`")
+            if event in _CONVERSATION_EVENTS:
+                return self._owned(request.name, read_as(found, _StatusEvent))
+            if event in {"message_created", "message_updated"}:
+                return self._said(request, event, read_as(found, _Message))
+        except MalformedRequest as error:
+            raise UnparseableMessage(str(error)) from error
+        return ()
+
+    def origin(self, request: Request) -> tuple[Address, str]:
+        named = _delivery(request) or hashlib.sha256(request.body).hexdigest()
+        return self._address(request.name, "", ""), f"{request.name}/event/{named}"
+
+    def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
+        return Acknowledgement()
+
+    def split(self, text: str) -> Sequence[str]:
+        return formatting.split(text, lambda part: len(part) <= LONGEST)
+
+    def limits(self, delivery: Delivery) -> Sequence[Limit]:
+        address = delivery.reply.address
+        return (Limit((NAME, address.tenant, address.channel, address.thread), MESSAGES, PER_SECONDS),)
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Post a reply while the conversation is still the bot's, or give it to the agents."""
+        api, place = self._reach(delivery.reply.address)
+        seen = await look(api, place)
+        if delivery.action is Action.HAND_OVER:
+            return await self._hand_over(delivery, api, place, seen)
+        if seen and seen.get("status") != "pending":
+            raise Withdrawn(f"the conversation is {ascii(seen.get('status'))[:40]}, no longer pending")
+        if delivery.last:
+            await stop_typing(api, place)
+        return Receipt(delivery=delivery.id, platform_id=await post(api, place, delivery.reply.text, mark=delivery.id))
+
+    async def find(self, delivery: Delivery) -> Receipt | None:
+        """The reply among the last messages that the token may see.
+
+        :raises Unclear: it cannot be asked now; the doubt remains.
+        :raises DeliveryRefused: it may be there, unseen, and REPLYMILL_UNCLEAR forbids a repeat.
+        """
+        if delivery.action is Action.HAND_OVER:
+            return None  # each of its steps can be repeated
+        api, place = self._reach(delivery.reply.address)
+        try:
+            last = list(shown(await look(api, place) or {}))
+            found = marked(last, delivery)
+            if found or any(is_before(message, delivery) for message in last):
+                return found
+            messages = await listed(api, place)
+        except RetryLater as error:
+            raise Unclear(str(error)) from error
+        if messages is None and self._settings.unclear == "at-most-once":
+            raise DeliveryRefused("an earlier attempt may have been sent, and Chatwoot shows no list to a bot (REPLYMILL_UNCLEAR)")
+        return marked(messages or [], delivery)
+
+    async def show(self, address: Address, turn: str, text: str) -> None:
+        """Somebody types; Chatwoot ends it by itself after half a minute."""
+        api, place = self._reach(address)
+        await api.call("POST", f"{place}/toggle_typing_status", {"typing_status": "on"})
+
+    async def close(self) -> None:
+        for api in self._apis.values():
+            await api.close()
+        self._apis.clear()
+
+    def _owned(self, name: str, event: _StatusEvent) -> tuple[Inbound, ...]:
+        accounts = [event.account.id] if event.account else [one.account_id for one in event.messages if one.account_id is not None]
+        owner = _OWNERS.get(event.status)
+        if owner is None or not accounts:
+            return ()
+        return (Ownership(self._address(name, accounts[0], event.id), owner),)
+
+    def _said(self, request: Request, event: str, message: _Message) -> tuple[Inbound, ...]:
+        if not _is_for_us(message):
+            return ()
+        address = self._address(request.name, message.account.id, message.conversation.id)
+        logical_id = f"{request.name}/{message.account.id}/{message.id}"
+        if event == "message_updated":
+            return _changed(address, logical_id, message)
+        delivery = _delivery(request)
+        ids = (logical_id, f"{request.name}/event/{delivery}") if delivery else (logical_id,)
+        try:
+            return (read(_inbound(address, message, ids)),)
+        except NothingToAnswer:
+            return (Notice(address, ids, self._settings.no_text),)
+
+    def _address(self, name: str, account: int | str, conversation: int | str) -> Address:
+        return Address(platform=NAME, tenant=self._bots[name].tenant, channel=f"{name}/{account}", thread=str(conversation))
+
+    def _reach(self, address: Address) -> tuple[Api, str]:
+        """The client of the bot, and the path of the conversation.
+
+        :raises DeliveryRefused: the bot is not configured any more.
+        """
+        name, _, account = address.channel.partition("/")
+        bot = self._bots.get(name)
+        if bot is None:
+            raise DeliveryRefused(f"the Chatwoot bot {name!r} is not configured any more")
+        if name not in self._apis:
+            headers = {"api_access_token": bot.access_token}
+            self._apis[name] = Api("Chatwoot", bot.base_url, headers=headers, connections=self._settings.deliveries)
+        return self._apis[name], f"/api/v1/accounts/{account}/conversations/{address.thread}"
+
+    async def _hand_over(self, delivery: Delivery, api: Api, place: str, seen: dict[str, Any] | None) -> Receipt:
+        """The text, a private note, the team, and last the status, by which a repeat sees that all is done."""
+        receipt = Receipt(delivery=delivery.id)
+        if seen and seen.get("status") != "pending":
+            return receipt
+        marks = {mark_of(message) for message in shown(seen or {})}
+        text, note_mark = delivery.reply.text, f"{delivery.id}/note"
+        if text and not marks & {delivery.id, note_mark}:
+            await post(api, place, text, mark=delivery.id)
+        if note_mark not in marks:
+            await post(api, place, note(text), mark=note_mark, private=True)
+        await assign(api, place, self._bots[delivery.reply.address.channel.partition("/")[0]].team_id)
+        await api.call("POST", f"{place}/toggle_status", {"status": "open"})
+        return receipt
+
+
+def _is_for_us(message: _Message) -> bool:
+    """A customer wrote it, in a conversation that is the bot's."""
+    incoming = message.message_type in ("incoming", 0) and not message.private
+    by_contact = message.sender is None or message.sender.type in (None, "contact")
+    return incoming and by_contact and message.conversation.status == "pending"
+
+
+def _changed(address: Address, logical_id: str, message: _Message) -> tuple[Inbound, ...]:
+    """What an update says: a deletion leaves a fixed text behind, and most other updates leave the text alone."""
+    if (message.content_attributes or {}).get("deleted"):
+        return (Deletion(address, logical_id),)
+    if not _content_changed(message.changed_attributes):
+        return ()
+    try:
+        return (Edit(_inbound(address, message, (logical_id,))),)
+    except NothingToAnswer:
+        return ()
+
+
+def _content_changed(changed: Any) -> bool:
+    """Whether an update names the text among what changed, or names nothing."""
+    named = changed if isinstance(changed, list) else [changed]
+    return changed is None or any(isinstance(one, dict) and "content" in one for one in named)
+
+
+def _inbound(address: Address, message: _Message, ids: tuple[str, ...]) -> InboundMessage:
+    sender = str(message.sender.id or "") if message.sender else ""
+    return InboundMessage(address=address, sender=sender, text=answerable(message.content), dedupe_ids=ids)
+
+
+def _delivery(request: Request) -> str:
+    """Chatwoot's id of the request, the same for its repeats; empty if there is none."""
+    found = request.headers.get("x-chatwoot-delivery", "")
+    return found if _DELIVERY.fullmatch(found) else ""
