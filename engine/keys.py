@@ -50,6 +50,12 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:live:<id>` | string | a minute | answering | delivery | the text so far of the reply to a turn |
 | `rm:figures` | list | 240 samples | the figures job | status | how the backlog went over the last hour |
 | `rm:celery:*` | Celery's own | - | kombu | kombu | jobs and remote control |
+| `rm:slack:installed:<digest>` | string, sealed | until uninstalled | web, delivery | the same | a Slack app's installation in one workspace, with its tokens |
+| `rm:slack:state:<digest>` | string | ten minutes | web | web | an installation that has begun: its state is good once |
+| `rm:slack:rotating:<digest>` | string | half a minute | delivery | delivery | one process alone refreshes the tokens of an installation |
+| `rm:slack:thread:<digest>` | string | 30 days, renewed | web | web | a thread in a channel that the bot is part of |
+| `rm:slack:stream:<digest>` | hash | an hour | showing, delivery | the same | the message in which a reply is shown while it is made |
+| `rm:poller:<digest>` | string | half a minute, renewed | web | web | one process alone polls a Telegram bot |
 | `rm:worker:<name>` | hash | ten seconds | loops | status | what a worker does and how fast |
 """
 
@@ -152,3 +158,13 @@ def live(turn: str) -> str:
 def worker(name: str) -> str:
     """Figures of one worker."""
     return f"rm:worker:{name}"
+
+
+def slack(kind: str, digest: str) -> str:
+    """What Slack's part keeps: `installed`, `state`, `rotating`, `thread` or `stream`."""
+    return f"rm:slack:{kind}:{digest}"
+
+
+def poller(digest: str) -> str:
+    """Lock of the process that polls a bot of Telegram."""
+    return f"rm:poller:{digest}"

@@ -1,0 +1,275 @@
+"""A simulated Bot API: it holds updates until they are confirmed, checks what is sent, and refuses what Telegram refuses.
+
+Texts of errors are those of tdlib's server.
+"""
+
+import asyncio
+import html
+import json
+import time
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from typing import Any
+
+from aiohttp import web
+
+from connectors.simulators.server import Simulator
+
+#: Elements of Telegram's HTML.
+_ELEMENTS = {"b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "code", "pre", "a", "blockquote", "tg-spoiler", "span"}
+#: UTF-16 units of a text, and bytes of a button's data.
+_LONGEST, _LONGEST_DATA = 4_096, 64
+#: Fields that are text whatever stands in them.
+_TEXTS = {"text", "url", "secret_token", "callback_query_id", "parse_mode", "action"}
+
+
+class Refused(Exception):
+    """An answer that is no 2xx."""
+
+    def __init__(self, status: int, description: str, **parameters: int) -> None:
+        super().__init__(description)
+        self.status = status
+        self.answer = {"ok": False, "error_code": status, "description": description}
+        if parameters:
+            self.answer["parameters"] = parameters
+
+
+class SimulatedTelegram(Simulator):
+    """One bot, with chats that exist as soon as somebody writes to them."""
+
+    def __init__(self, token: str = "700001:AAE-simulated_token", username: str = "ShopBot") -> None:  # noqa: S107 - opens nothing
+        super().__init__()
+        self.token = token
+        self.id = int(token.partition(":")[0])
+        self.username = username
+        #: Not confirmed yet, oldest first.
+        self.updates: list[dict[str, Any]] = []
+        #: What the webhook was set to; empty: there is none.
+        self.webhook: dict[str, Any] = {}
+        self.commands: list[dict[str, str]] = []
+        #: Messages of the bot, in order.
+        self.sent: list[dict[str, Any]] = []
+        self.drafts: list[dict[str, Any]] = []
+        self.actions: list[dict[str, Any]] = []
+        #: Presses of buttons that were answered.
+        self.answered: list[str] = []
+        #: Chats that have blocked the bot, or whose topics are closed, or that do not exist.
+        self.blocked: set[int] = set()
+        self.closed: set[int] = set()
+        self.unknown: set[int] = set()
+        #: Groups that have become supergroups, and their new ids.
+        self.migrated: dict[int, int] = {}
+        #: How often a poll was ended by another one.
+        self.conflicts = 0
+        self._polls = 0
+        self._next_update, self._next_message = 1_000, 500
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        return [web.route("*", "/bot{token}/{method}", self._call)]
+
+    def __exit__(self, *_: object) -> None:
+        # A poll that is held ends.
+        self._polls += 1
+        super().__exit__()
+
+    def says(self, text: str | None = "hello", *, kind: str = "message", **fields: Any) -> dict[str, Any]:
+        """Somebody writes: an update, complete but for what `fields` add; it is held until it is confirmed."""
+        message = self.message(text, **fields)
+        return self.happens({kind: message})
+
+    def happens(self, content: dict[str, Any]) -> dict[str, Any]:
+        """An update with the next id."""
+        self._next_update += 1
+        update = {"update_id": self._next_update, **content}
+        self.updates.append(update)
+        return update
+
+    def message(self, text: str | None = "hello", *, chat: int = 42, sender: int = 42, **fields: Any) -> dict[str, Any]:
+        """A message as Telegram writes it."""
+        self._next_message += 1
+        kind = "private" if chat > 0 else "supergroup"
+        made: dict[str, Any] = {
+            "message_id": self._next_message,
+            "date": int(time.time()),
+            "chat": {"id": chat, "type": kind},
+            "from": {"id": sender, "is_bot": False, "first_name": "Anna"},
+        }
+        return made | ({} if text is None else {"text": text}) | fields
+
+    def press(self, data: str, *, sender: int = 42, message: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Somebody presses a button below a message of the bot."""
+        person = {"id": sender, "is_bot": False, "first_name": "Anna"}
+        query = {"id": f"press-{self._next_update}", "from": person, "chat_instance": "1", "data": data}
+        return self.happens({"callback_query": query | ({"message": message} if message else {})})
+
+    async def _call(self, request: web.Request) -> web.Response:
+        methods: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "getMe": self._me,
+            "setWebhook": self._set_webhook,
+            "deleteWebhook": self._delete_webhook,
+            "getWebhookInfo": lambda _: {"url": "", "has_custom_certificate": False, "pending_update_count": 0} | self.webhook,
+            "setMyCommands": self._set_commands,
+            "sendMessage": self._send,
+            "sendChatAction": self._act,
+            "sendMessageDraft": self._draft,
+            "answerCallbackQuery": self._answer,
+        }
+        method = request.match_info["method"]
+        try:
+            if request.match_info["token"] != self.token:
+                raise Refused(401, "Unauthorized")
+            asked = {name: _read(name, value) for name, value in {**request.query, **await _fields(request)}.items()}
+            if method == "getUpdates":
+                result: Any = await self._get_updates(asked)
+            elif method in methods:
+                result = methods[method](asked)
+            else:
+                raise Refused(404, "Not Found")
+        except Refused as refused:
+            return web.json_response(refused.answer, status=refused.status)
+        return web.json_response({"ok": True, "result": result})
+
+    async def _get_updates(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.webhook:
+            description = (
+                "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
+            )
+            raise Refused(409, description)
+        self._polls += 1
+        mine = self._polls
+        self.updates = [update for update in self.updates if update["update_id"] >= asked.get("offset", 0)]
+        ends = time.monotonic() + min(50, asked.get("timeout", 0))
+        while not self.updates and time.monotonic() < ends and mine == self._polls:  # noqa: ASYNC110 - a test's thread fills it
+            await asyncio.sleep(0.01)
+        if mine != self._polls:
+            self.conflicts += 1
+            raise Refused(409, "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running")
+        return self.updates[: asked.get("limit", 100)]
+
+    def _me(self, _: dict[str, Any]) -> dict[str, Any]:
+        told = {"can_join_groups": True, "can_read_all_group_messages": False, "supports_inline_queries": False}
+        return {"id": self.id, "is_bot": True, "first_name": "Shop", "username": self.username, **told}
+
+    def _set_webhook(self, asked: dict[str, Any]) -> bool:
+        if not str(asked.get("url", "")).startswith("https://"):
+            raise Refused(400, "Bad Request: bad webhook: An HTTPS URL must be provided for webhook")
+        self.webhook = asked
+        return True
+
+    def _delete_webhook(self, _: dict[str, Any]) -> bool:
+        self.webhook = {}
+        return True
+
+    def _set_commands(self, asked: dict[str, Any]) -> bool:
+        self.commands = asked["commands"]
+        return True
+
+    def _send(self, asked: dict[str, Any]) -> dict[str, Any]:
+        chat = self._chat(asked)
+        text = str(asked.get("text", ""))
+        seen = visible(text) if asked.get("parse_mode") == "HTML" else text
+        if not seen.strip():
+            raise Refused(400, "Bad Request: message text is empty")
+        if len(seen.encode("utf-16-le")) // 2 > _LONGEST:
+            raise Refused(400, "Bad Request: message is too long")
+        for row in (asked.get("reply_markup") or {}).get("inline_keyboard", []):
+            if any(len(button["callback_data"].encode()) > _LONGEST_DATA for button in row):
+                raise Refused(400, "Bad Request: BUTTON_DATA_INVALID")
+        self.sent.append({**asked, "text": text, "seen": seen})
+        self._next_message += 1
+        author = {"id": self.id, "is_bot": True, "first_name": "Shop"}
+        place = {"id": chat, "type": "private" if chat > 0 else "supergroup"}
+        return {"message_id": self._next_message, "date": int(time.time()), "chat": place, "from": author, "text": seen}
+
+    def _act(self, asked: dict[str, Any]) -> bool:
+        self._chat(asked)
+        self.actions.append(asked)
+        return True
+
+    def _draft(self, asked: dict[str, Any]) -> bool:
+        if self._chat(asked) < 0 or not asked.get("draft_id"):
+            raise Refused(400, "Bad Request: TEXTDRAFT_PEER_INVALID")
+        self.drafts.append(asked)
+        return True
+
+    def _answer(self, asked: dict[str, Any]) -> bool:
+        if not asked.get("callback_query_id"):
+            raise Refused(400, "Bad Request: query is too old and response timeout expired or query ID is invalid")
+        self.answered.append(asked["callback_query_id"])
+        return True
+
+    def _chat(self, asked: dict[str, Any]) -> int:
+        chat = asked.get("chat_id", 0)
+        if chat in self.migrated:
+            description = "Bad Request: group chat was upgraded to a supergroup chat"
+            raise Refused(400, description, migrate_to_chat_id=self.migrated[chat])
+        if chat in self.blocked:
+            raise Refused(403, "Forbidden: bot was blocked by the user")
+        if chat in self.closed:
+            raise Refused(400, "Bad Request: TOPIC_CLOSED")
+        if not isinstance(chat, int) or not chat or chat in self.unknown:
+            raise Refused(400, "Bad Request: chat not found")
+        return chat
+
+
+def visible(text: str) -> str:
+    """What is seen of Telegram's HTML.
+
+    :raises Refused: it is not that.
+    """
+    reader = _Reader()
+    reader.feed(text)
+    reader.close()
+    if reader.open:
+        raise _unparsable(f"Can't find end tag corresponding to start tag {reader.open[-1]}")
+    return html.unescape("".join(reader.seen))
+
+
+class _Reader(HTMLParser):
+    """Strict, as Telegram is."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=False)
+        self.open: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in _ELEMENTS:
+            raise _unparsable(f'Unsupported start tag "{tag}"')
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            raise _unparsable(f'Unmatched end tag "{tag}"')
+
+    def handle_data(self, data: str) -> None:
+        if "<" in data:
+            raise _unparsable("Unclosed start tag")
+        self.seen.append(data)
+
+    def handle_entityref(self, name: str) -> None:
+        self.seen.append(f"&{name};")
+
+    def handle_charref(self, name: str) -> None:
+        self.seen.append(f"&#{name};")
+
+
+def _unparsable(why: str) -> Refused:
+    return Refused(400, f"Bad Request: can't parse entities: {why}")
+
+
+async def _fields(request: web.Request) -> dict[str, Any]:
+    if request.content_type == "application/json":
+        found = await request.json()
+        return found if isinstance(found, dict) else {}
+    return dict(await request.post())
+
+
+def _read(name: str, value: Any) -> Any:
+    """Forms hold numbers and objects as JSON."""
+    if name in _TEXTS or not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:  # a plain word
+        return value

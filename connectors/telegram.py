@@ -1,0 +1,245 @@
+"""Telegram: bots that are polled, or called at `POST /telegram/<name>`; replies with the Bot API.
+
+A private chat, a group or a topic of a forum is one conversation: channel `<account>/<chat>`, thread `<topic>`.
+"""
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from telegram import BotCommand
+from telegram.constants import ChatAction, ParseMode
+from telegram.error import BadRequest, ChatMigrated, NetworkError, TelegramError
+
+from connectors.bodies import read_object
+from connectors.contract import Acknowledgement, Inbound, Request, Take, Taken
+from connectors.formatting import split, to_plain, to_telegram
+from connectors.signatures import Method, Scheme, verify
+from connectors.telegram_client import Client, judged, short
+from connectors.telegram_polling import ALLOWED, Poller, Trouble, insist
+from connectors.telegram_posts import draft_id, fits, options_of, place_of, private, topic_of
+from connectors.telegram_updates import NAME, Me, pressed, read, translate
+from engine.accounts import TelegramBot
+from engine.errors import DeliveryRefused, MalformedRequest, RetryLater, SettingsError, UnparseableMessage
+from engine.limits import Limit
+from engine.messages import Address, Delivery, Receipt
+from engine.settings import PREFIX, Settings
+from engine.store import AsyncClient
+
+log = structlog.get_logger()
+
+#: [D] The header is the secret itself; nothing signs the body.
+SCHEME = Scheme(signature_header="x-telegram-bot-api-secret-token", method=Method.SECRET)
+
+#: [D] telegram.constants.FloodLimit: messages a second of one bot, a second in one chat, a minute in one group.
+PER_BOT, PER_CHAT, PER_GROUP = 30, 1, 20
+#: Presses of buttons that wait to be answered; more are left without the answer, which nobody misses but the button's spinner.
+MOST_PRESSES = 1_000
+#: Seconds for the answer to a press: later it is of no use.
+PRESS_TIMEOUT = 5.0
+
+_TOKEN = re.compile(r"([0-9]{1,20}):[A-Za-z0-9_-]+")
+_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_COMMANDS = (
+    BotCommand("help", "what I can do"),
+    BotCommand("human", "talk to a person"),
+    BotCommand("stop", "take back what is not answered yet"),
+    BotCommand("forget", "forget what we said"),
+)
+
+
+class Telegram:
+    """All bots of `Settings.accounts`."""
+
+    name = NAME
+    paths = ("/telegram/{name}",)
+    #: The API knows no key of ours and cannot be asked what was sent.
+    idempotent = False
+    #: Telegram says of every sender whether it is a bot, and bots are not answered.
+    bots_meet = False
+    away = 503
+
+    def __init__(self, settings: Settings, client: AsyncClient) -> None:
+        """:raises SettingsError: a token or a secret that cannot be one."""
+        self.deadline = settings.deadline_chat
+        self.quiet = settings.quiet_chat
+        self.quiet_max = settings.quiet_chat_max
+        self._settings = settings
+        accounts = settings.accounts.get(NAME, {})
+        self._bots = {name: _me(account) for name, account in accounts.items() if isinstance(account, TelegramBot)}
+        #: Stands in for the secret of a bot that does not exist, or has none.
+        self._nobody = secrets.token_bytes(32)
+        self._clients: dict[str, Client] = {}
+        #: Account and id of each press of a button; they are answered beside the taking.
+        self._presses: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MOST_PRESSES)
+
+    # -- coming in ------------------------------------------------------------------------------------------------------------
+
+    def verify(self, request: Request) -> None:
+        found = self._bots.get(request.name)
+        secret = found.account.webhook_secret.encode() if found else b""
+        verify(SCHEME, (secret or self._nobody,), headers=request.headers, body=request.body)
+
+    def parse(self, request: Request) -> tuple[Inbound, ...]:
+        try:
+            data = read_object(request.body)
+        except MalformedRequest as error:
+            # Telegram would send it again for a day, and hold the chat up so long.
+            raise UnparseableMessage(str(error)) from error
+        return self._read(request.name, data)
+
+    def origin(self, request: Request) -> tuple[Address, str]:
+        me = self._bots[request.name]
+        digest = hashlib.blake2b(request.body, digest_size=16).hexdigest()
+        return Address(platform=NAME, tenant=me.account.tenant, channel=request.name), f"{me.id}/body-{digest}"
+
+    def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
+        """Empty: a body would be executed as a call of the API."""
+        return Acknowledgement()
+
+    async def listen(self, take: Take) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for name in self._bots:
+                tasks.create_task(self._attend(name, take))
+            tasks.create_task(self._answer_presses())
+
+    async def setup(self, account: TelegramBot) -> None:
+        """Learn the bot's own name, set its webhook or take it away, and tell its commands.
+
+        :raises TelegramError: Telegram does not do so now.
+        """
+        client = self._client(account.name)
+        user = await client.get_me()
+        me = self._bots[account.name]
+        self._bots[account.name] = Me(account, me.id, (user.username or "").lower())
+        if account.webhook_url:
+            await client.set_webhook(account.webhook_url, secret_token=account.webhook_secret, allowed_updates=ALLOWED)
+        else:
+            await self._if_possible(client.delete_webhook(), account)
+        await self._if_possible(client.set_my_commands(_COMMANDS), account)
+
+    async def _attend(self, name: str, take: Take) -> None:
+        me = self._bots[name]
+        await insist(lambda: self.setup(me.account), Trouble(account=name))
+        if not me.account.webhook_url:
+            poller = Poller(self._settings, me, self._client(name), read=lambda data: self._read(name, data))
+            await poller.run(take)
+
+    async def _if_possible(self, call: Any, account: TelegramBot) -> None:
+        """What the bot works without."""
+        try:
+            await call
+        except TelegramError as error:
+            if isinstance(error, NetworkError) and not isinstance(error, BadRequest):
+                raise
+            event = "a bot of Telegram is not set up completely"
+            log.warning(event, action="telegram.setup", account=account.name, reason=short(error))
+
+    def _read(self, name: str, data: Any) -> tuple[Inbound, ...]:
+        if not isinstance(data, dict):
+            raise UnparseableMessage("an update is no object")
+        update = read(data)
+        found = translate(update, self._bots[name], no_text=self._settings.no_text)
+        if (press := pressed(update)) and not self._presses.full():
+            self._presses.put_nowait((name, press))
+        return found
+
+    async def _answer_presses(self) -> None:
+        """Telegram shows a button as busy until its press is answered."""
+        while True:
+            name, press = await self._presses.get()
+            try:
+                await self._client(name).answer_callback_query(press, text="Thank you.", read_timeout=PRESS_TIMEOUT)
+            except TelegramError as error:
+                log.debug("a press was not answered", action="telegram.press", account=name, reason=short(error))
+
+    # -- going out ------------------------------------------------------------------------------------------------------------
+
+    def split(self, text: str) -> Sequence[str]:
+        return split(text, fits)
+
+    def limits(self, delivery: Delivery) -> Sequence[Limit]:
+        address = delivery.reply.address
+        name, chat = place_of(address)
+        in_chat = Limit((NAME, address.tenant, name, chat), PER_CHAT, 1)
+        of_bot = Limit((NAME, address.tenant, name), PER_BOT, 1)
+        if private(chat):
+            return (in_chat, of_bot)
+        return (Limit((NAME, address.tenant, name, chat, "minute"), PER_GROUP, 60), in_chat, of_bot)
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Post a reply; a hand-over is a text, as Telegram has nobody to give a chat to."""
+        name, chat = place_of(delivery.reply.address)
+        if name not in self._bots:
+            raise DeliveryRefused(f"the bot {name!r} of Telegram is not configured any more")
+        if not delivery.reply.text:
+            return Receipt(delivery=delivery.id)
+        try:
+            message_id = await self._post(self._client(name), chat, delivery)
+        except TelegramError as error:
+            raise judged(error) from error
+        return Receipt(delivery=delivery.id, platform_id=message_id)
+
+    async def show(self, address: Address, turn: str, text: str) -> None:
+        """`typing`, which lasts five seconds; in a private chat then a draft, which Telegram keeps for half a minute."""
+        name, chat = place_of(address)
+        if name not in self._bots or (text and not private(chat)):
+            return
+        client, thread = self._client(name), topic_of(address)
+        try:
+            if not text:
+                await client.send_chat_action(int(chat), ChatAction.TYPING, message_thread_id=thread)
+                return
+            last = self.split(text)[-1]
+            await client.send_message_draft(int(chat), draft_id(turn), to_plain(last), message_thread_id=thread)
+        except TelegramError as error:
+            problem = judged(error)
+            if isinstance(problem, RetryLater) and problem.after:
+                raise problem from error
+            log.debug("the reply is not shown while it is made", action="telegram.show", account=name, reason=str(problem))
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close_connections()
+        self._clients.clear()
+
+    async def _post(self, client: Client, chat: str, delivery: Delivery) -> str:
+        text, options = delivery.reply.text, options_of(chat, delivery)
+        try:
+            return await _send(client, int(chat), to_telegram(text), {"parse_mode": ParseMode.HTML, **options})
+        except ChatMigrated as moved:
+            # The chat of the reply is gone: its topic and the message that it answers have no number in the new one.
+            kept = {name: value for name, value in options.items() if name not in {"reply_parameters", "message_thread_id"}}
+            return await _send(client, moved.new_chat_id, to_telegram(text), {"parse_mode": ParseMode.HTML, **kept})
+        except BadRequest as error:
+            if "can't parse entities" not in error.message.lower():
+                raise
+            return await _send(client, int(chat), to_plain(text), options)
+
+    def _client(self, name: str) -> Client:
+        """One for each bot, made inside the event loop that uses it."""
+        if name not in self._clients:
+            account = self._bots[name].account
+            self._clients[name] = Client(account.token, account.api_base_url, connections=self._settings.deliveries)
+        return self._clients[name]
+
+
+def _me(account: TelegramBot) -> Me:
+    variable = f"{PREFIX}TELEGRAM_{account.name.upper().replace('-', '_')}"
+    token = _TOKEN.fullmatch(account.token)
+    if not token:
+        raise SettingsError(f"{variable}_TOKEN is (hidden), but must be digits, a colon and letters, as BotFather gives it")
+    if account.webhook_secret and not _SECRET.fullmatch(account.webhook_secret):
+        raise SettingsError(f"{variable}_WEBHOOK_SECRET is (hidden), but must be 16 to 256 of A-Z a-z 0-9 _ -")
+    if account.webhook_url and not account.webhook_secret:
+        raise SettingsError(f"{variable}_WEBHOOK_SECRET is missing: with a webhook, anybody could speak for Telegram without it")
+    return Me(account, int(token[1]))
+
+
+async def _send(client: Client, chat: int, text: str, options: dict[str, Any]) -> str:
+    message = await client.send_message(chat, text, **options)
+    return str(message.message_id)

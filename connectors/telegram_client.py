@@ -1,0 +1,141 @@
+"""The client of Telegram's Bot API: python-telegram-bot's, kept from taking strange answers for good ones and from telling tokens.
+
+Its server, its poller and its Application are not used: they acknowledge an update before it is durable.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+from telegram import Bot
+from telegram.error import BadRequest, Conflict, Forbidden, InvalidToken, TelegramError
+from telegram.request import HTTPXRequest
+
+from connectors.posting import CONNECT_TIMEOUT
+from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
+
+#: Seconds for an answer; the time-out of a delivery is shorter where it is set so.
+READ_TIMEOUT = 30.0
+#: Seconds that an answer may come later than the long poll it ends.
+POLL_GRACE = 10.0
+#: Longest pause that Telegram is believed to ask for, seconds: a day.
+LONGEST_PAUSE = 86_400
+#: Without a time of its own these say: come back.
+_COME_BACK = (429, 503)
+#: Of these the request surely never left.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+# The token is part of every URL. httpx tells URLs at info, python-telegram-bot at debug, and whole answers at error; what matters
+# is raised.
+for _name, _level in (("httpx", logging.WARNING), ("httpcore", logging.WARNING), ("telegram", logging.CRITICAL)):
+    logging.getLogger(_name).setLevel(max(_level, logging.getLogger(_name).level))
+
+
+class Pause(TelegramError):
+    """Telegram asks for a pause.
+
+    Takes the place of the library's `RetryAfter`, which warns whenever it is made that its time will have another type.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Telegram asks for a pause of {seconds:g} s" if seconds else "Telegram asks for a pause")
+        self.seconds = seconds
+
+
+class Request(HTTPXRequest):
+    """One pool of connections to the API, past proxies of the environment."""
+
+    def __init__(self, *, connections: int, read_timeout: float) -> None:
+        super().__init__(
+            connection_pool_size=connections,
+            read_timeout=read_timeout,
+            write_timeout=READ_TIMEOUT,
+            connect_timeout=CONNECT_TIMEOUT,
+            pool_timeout=READ_TIMEOUT,
+            httpx_kwargs={"trust_env": False},
+        )
+
+    async def do_request(self, *arguments: Any, **options: Any) -> tuple[int, bytes]:
+        """:raises TelegramError: a pause is asked for, or what answers is not the API."""
+        status, payload = await super().do_request(*arguments, **options)
+        said = _object(payload)
+        if 200 <= status < 300:
+            if "result" not in said:
+                raise TelegramError("what answers is not Telegram's API")
+            return status, payload
+        parameters = said.get("parameters")
+        parameters = parameters if isinstance(parameters, dict) else {}
+        pause = max(0, _whole(parameters.get("retry_after")))
+        if pause or status in _COME_BACK:
+            raise Pause(min(pause, LONGEST_PAUSE))
+        return status, _error(said, _whole(parameters.get("migrate_to_chat_id")))
+
+
+class Client(Bot):
+    """One bot."""
+
+    def __init__(self, token: str, base_url: str, *, connections: int) -> None:
+        base = base_url.rstrip("/")
+        super().__init__(
+            token,
+            base_url=base if base.endswith("/bot") else f"{base}/bot",
+            request=Request(connections=connections, read_timeout=READ_TIMEOUT),
+            get_updates_request=Request(connections=1, read_timeout=READ_TIMEOUT),
+        )
+
+    async def updates(self, *, offset: int, wait: int, allowed: Sequence[str]) -> list[Any]:
+        """Updates as they came, after `wait` seconds at most, so that one which cannot be parsed does not hide the others.
+
+        :raises TelegramError: as every call.
+        """
+        asked = {"offset": offset or None, "timeout": wait, "allowed_updates": allowed}
+        found = await self._post("getUpdates", asked, read_timeout=wait + POLL_GRACE)
+        return found if isinstance(found, list) else []
+
+    async def close_connections(self) -> None:
+        """Let connections go; the bot stays as it is."""
+        for request in self._request:
+            await request.shutdown()
+
+
+def judged(error: TelegramError) -> DeliveryError:
+    """What an error of the API means for a delivery."""
+    if isinstance(error, Pause):
+        return RetryLater(str(error), after=error.seconds)
+    if isinstance(error, BadRequest | Forbidden | InvalidToken):
+        return DeliveryRefused(f"Telegram refuses: {short(error)}")
+    if isinstance(error, Conflict):
+        return RetryLater(f"Telegram is busy: {short(error)}", after=0)
+    if isinstance(error.__cause__, _NOT_SENT):
+        return RetryLater(f"Telegram cannot be reached ({type(error.__cause__).__name__})", after=0)
+    return Unclear(f"Telegram failed: {short(error)}")
+
+
+def short(error: TelegramError) -> str:
+    """The error for an operator: what Telegram said, never what a library knows of the request."""
+    if isinstance(error.__cause__, httpx.HTTPError | httpx.InvalidURL):
+        return type(error.__cause__).__name__
+    return ascii(" ".join(error.message.split())[:200])
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(payload)
+    except (ValueError, RecursionError):  # a page of some proxy: the status says enough
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _error(said: dict[str, Any], migrated: int) -> bytes:
+    """An answer in the shape the library expects, whatever shape it had."""
+    description = said.get("description")
+    told: dict[str, Any] = {"description": description} if isinstance(description, str) else {}
+    return json.dumps(told | ({"parameters": {"migrate_to_chat_id": migrated}} if migrated else {})).encode()

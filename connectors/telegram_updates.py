@@ -1,0 +1,227 @@
+"""What an update of Telegram says, as values of the contract: nothing is asked of anybody here.
+
+The parser is python-telegram-bot's; whatever shape an update has, `UnparseableMessage` or `Overloaded` alone comes out.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from telegram import CallbackQuery, Message, MessageEntity, Update
+
+from connectors import wishes
+from connectors.bodies import answerable, well_formed
+from connectors.contract import Edit, Feedback, Forget, HandOver, Inbound, Notice, Stop
+from engine.accounts import TelegramBot
+from engine.errors import NothingToAnswer, Overloaded, UnparseableMessage
+from engine.messages import Address, InboundMessage
+
+NAME = "telegram"
+
+#: What the bot says of itself on /start and /help.
+HELP = (
+    "Hello! Ask me anything, in your own words.\n\n"
+    "/human brings a person, /stop takes back what I have not answered yet, /forget makes me forget what we said."
+)
+
+#: What asks for an answer although it may have no text.
+_ATTACHMENTS = (
+    *("animation", "audio", "contact", "dice", "document", "game", "live_photo", "location", "paid_media", "photo"),
+    *("poll", "sticker", "story", "venue", "video", "video_note", "voice"),
+)
+
+_ENTITIES: list[str | None] = [MessageEntity.MENTION, MessageEntity.TEXT_MENTION, MessageEntity.BOT_COMMAND]
+
+#: What the parser and our own reading raise where an update has not the shape of one.
+_BROKEN = (TypeError, ValueError, LookupError, AttributeError, OverflowError, OSError, RecursionError)
+
+#: What the commands of the bot ask for.
+_COMMANDS: Mapping[str, Callable[[Address, tuple[str, ...]], Inbound]] = {
+    "start": lambda address, ids: Notice(address, ids, HELP),
+    "help": lambda address, ids: Notice(address, ids, HELP),
+    "human": HandOver,
+    "forget": Forget,
+    "stop": lambda address, _: Stop(address),
+}
+
+#: `callback_data` of the buttons below a reply.
+_PRESS = re.compile(r"(up|down):([!-~]{1,60})")
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """The bot that an update came for."""
+
+    account: TelegramBot
+    id: int
+    #: Without `@`, in lower case; empty until the API has told it.
+    username: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What a person said to the bot."""
+
+    #: Without mentions of the bot.
+    text: str
+    #: A command it begins with, in lower case and without `/`; empty where there is none.
+    command: str = ""
+
+
+def read(data: Mapping[str, Any]) -> Update:
+    """The update in a JSON object.
+
+    :raises UnparseableMessage: it has not the shape of one.
+    """
+    with _shaped():
+        update = Update.de_json(dict(data), None)
+        _whole(update.update_id)
+        return update
+
+
+def translate(update: Update, me: Me, *, no_text: str) -> tuple[Inbound, ...]:
+    """What the update asks for, in a private chat or where the bot is named, answered or commanded.
+
+    :raises UnparseableMessage: it has not the shape of one.
+    :raises Overloaded: the bot's own name must be known to tell, and is not known yet.
+    """
+    with _shaped():
+        if update.callback_query:
+            return _press(update.callback_query)
+        message = update.message or update.edited_message
+        heard = _heard(message, me) if message and _from_a_person(message) else None
+        if message is None or heard is None:
+            return ()
+        address, ids = _address(message, me), _ids(update, message, me)
+        if update.edited_message:
+            return _edit(message, heard, address, ids)
+        return _new(message, heard, address, ids, no_text=no_text)
+
+
+def pressed(update: Update) -> str:
+    """The id of a press of a button, which wants to be answered; empty where the update is none."""
+    return str(update.callback_query.id) if update.callback_query else ""
+
+
+@contextmanager
+def _shaped() -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as error:
+        raise UnparseableMessage(f"not the shape of an update ({type(error).__name__})") from error
+
+
+def _whole(value: Any) -> int:
+    """The parser takes any type anywhere; an id that is no number is none."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _from_a_person(message: Message) -> bool:
+    """Bots, posts of channels and anonymous administrators start nothing, nor does what somebody sent through another bot."""
+    sender = message.from_user
+    if sender is None or sender.is_bot or message.via_bot or message.sender_chat or message.is_automatic_forward:
+        return False
+    return message.chat.type in {"private", "group", "supergroup"}
+
+
+def _heard(message: Message, me: Me) -> _Heard | None:
+    """What was said to the bot, or None if it was said to others."""
+    text = message.text or message.caption or ""
+    entities = message.parse_entities(_ENTITIES) if message.text else message.parse_caption_entities(_ENTITIES)
+    mine = [entity for entity, said in entities.items() if _names_me(entity, said, me)]
+    private = message.chat.type == "private"
+    if not private and not mine and not _answers_me(message, me):
+        _need_name(me, entities.values())
+        return None
+    first = next((said for entity, said in entities.items() if entity.type == "bot_command" and entity.offset == 0), "")
+    command, _, to = first[1:].lower().partition("@")
+    if to and me.username and to != me.username:
+        return None
+    return _Heard(_without(text, mine), command)
+
+
+def _names_me(entity: MessageEntity, said: str, me: Me) -> bool:
+    if entity.type == MessageEntity.TEXT_MENTION:
+        return entity.user is not None and entity.user.id == me.id
+    return me.username != "" and said.lower().partition("@")[2] == me.username
+
+
+def _need_name(me: Me, said: Iterable[str]) -> None:
+    """Somebody is named, and we do not know yet who we are."""
+    if not me.username and any("@" in name for name in said):
+        raise Overloaded("the name of the bot is not known yet: send it again")
+
+
+def _answers_me(message: Message, me: Me) -> bool:
+    """Every message of a topic answers the one that opened it: that is no answer to the bot, even if the bot opened it."""
+    replied = message.reply_to_message
+    if replied is None or replied.from_user is None or replied.from_user.id != me.id:
+        return False
+    return not (message.is_topic_message and replied.message_id == message.message_thread_id)
+
+
+def _without(text: str, mine: Sequence[MessageEntity]) -> str:
+    """The text without mentions of the bot, whose places are counted in UTF-16; of a command only the name of the bot goes."""
+    if not mine:
+        return well_formed(text).strip()
+    raw = text.encode("utf-16-le")
+    for entity in sorted(mine, key=lambda entity: entity.offset, reverse=True):
+        begin, end = 2 * entity.offset, 2 * (entity.offset + entity.length)
+        named = raw[begin:end]
+        kept = named[: named.find("@".encode("utf-16-le"))] if entity.type == MessageEntity.BOT_COMMAND else b""
+        raw = raw[:begin] + kept + raw[end:]
+    return raw.decode("utf-16-le").strip().lstrip(",:").strip()
+
+
+def _address(message: Message, me: Me) -> Address:
+    """The chat, and the topic in a forum; outside of forums a thread is nothing but a chain of replies."""
+    topic = str(_whole(message.message_thread_id)) if message.is_topic_message else ""
+    channel = f"{me.account.name}/{_whole(message.chat.id)}"
+    return Address(platform=NAME, tenant=me.account.tenant, channel=channel, thread=topic)
+
+
+def _ids(update: Update, message: Message, me: Me) -> tuple[str, ...]:
+    """Of the message (an edit has the same), of the update, and of the album, which counts as one message."""
+    chat = f"{me.id}/{message.chat.id}"
+    album = (f"{chat}/album-{message.media_group_id}",) if message.media_group_id else ()
+    return (f"{chat}/{_whole(message.message_id)}", f"{me.id}/{update.update_id}", *album)
+
+
+def _new(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...], *, no_text: str) -> tuple[Inbound, ...]:
+    if make := _COMMANDS.get(heard.command):
+        return (make(address, ids),)
+    try:
+        return (wishes.read(_said(message, heard, address, ids)),)
+    except NothingToAnswer:
+        # A photo or a voice message; a bare mention; or a service message, such as that somebody joined.
+        if any(getattr(message, kind) for kind in _ATTACHMENTS):
+            return (Notice(address, ids, no_text),)
+        return (Notice(address, ids, HELP),) if message.text else ()
+
+
+def _edit(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...]) -> tuple[Inbound, ...]:
+    if heard.command in _COMMANDS:
+        return ()
+    try:
+        return (Edit(_said(message, heard, address, ids[:1])),)
+    except NothingToAnswer:  # a live location that moved, a poll that was answered
+        return ()
+
+
+def _said(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...]) -> InboundMessage:
+    sender = _whole(message.from_user and message.from_user.id)
+    return InboundMessage(address=address, sender=str(sender), text=answerable(heard.text), dedupe_ids=ids)
+
+
+def _press(query: CallbackQuery) -> tuple[Inbound, ...]:
+    """A verdict counts if it comes from the person who was answered; in a group others see the buttons too."""
+    found = _PRESS.fullmatch(query.data or "")
+    asked = getattr(query.message, "reply_to_message", None)
+    foreign = asked is not None and asked.from_user is not None and asked.from_user.id != query.from_user.id
+    if not found or foreign or query.from_user.is_bot:
+        return ()
+    return (Feedback(message_id=found[2], verdict=found[1]),)
