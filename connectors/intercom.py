@@ -212,7 +212,7 @@ def _owner(topic: str, item: Item, account: IntercomApp) -> Owner | None:
     if item.last is not None and item.last.by_admin(account.admin_id):
         return None
     if topic == ADMIN_REPLIED:
-        return Owner.HUMAN if teammate else None
+        return Owner.HUMAN if teammate and item.last is not None and item.last.action != "note" else None
     if topic == CLOSED:
         return Owner.BOT if item.admin in _NOBODY | {account.admin_id} else None
     if item.admin in _NOBODY:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.contract import HandOver, Hosting, Inbound, Notice, Ownership, Receiver, Request, Stop
-from connectors.intercom import MOST_HTML, Intercom
+from connectors.intercom import MOST_HTML, REQUESTS_EACH, Intercom
 from connectors.intercom_items import to_text
 from connectors.simulators.intercom import BOT, TEAM, TEAMMATE, IntercomSimulator
 from connectors.simulators.server import Fault
@@ -311,6 +311,12 @@ def test_a_teammate_who_answers_or_is_assigned_has_the_conversation() -> None:
     assert owner(PAPER.write(number, "<p>Let me see</p>", author="admin")) is Owner.HUMAN
     assert owner(PAPER.assign(number, admin=TEAMMATE)) is Owner.HUMAN
     assert owner(PAPER.assign(number, admin=TEAMMATE, author="bot", by="1")) is Owner.HUMAN
+
+
+def test_a_private_note_takes_nothing_over() -> None:
+    number, _ = begun()
+
+    assert owner(PAPER.write(number, "<p>psst</p>", author="admin", part_type="note")) is None
 
 
 def test_a_teammate_who_moves_it_to_a_team_leaves_it_waiting_and_a_rule_does_not() -> None:
@@ -607,6 +613,13 @@ def test_a_conversation_that_came_back_is_answered_again(workspace: IntercomSimu
     workspace.write(number, "<p>only for us</p>", author="admin", part_type="note")
 
     assert isinstance(sent(workspace, delivery(number))[0], Receipt)
+
+
+def test_the_requests_of_one_app_stay_below_a_sixth_of_a_minutes_share() -> None:
+    (limit,) = PLATFORM.limits(delivery("12"))
+
+    assert limit.bucket == ("intercom", "acme", "acme")
+    assert limit.count * REQUESTS_EACH / limit.seconds * 60 <= 10_000
 
 
 # -- handing over ------------------------------------------------------------------------------------------------------------------
