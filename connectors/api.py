@@ -3,17 +3,25 @@
 Addresses are the operator's own settings, never taken from a message.
 """
 
+import re
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import httpx
 import msgspec
 
-from connectors.posting import CONNECT_TIMEOUT, KEEP_ALIVE, wait_asked
+from connectors.posting import CONNECT_TIMEOUT, KEEP_ALIVE, trust, wait_asked
 from engine.errors import DeliveryRefused, RetryLater, Unclear
 
 #: Seconds for an answer; the delivery's own time-out is shorter where it is set so.
 READ_TIMEOUT = 30.0
+#: Bytes of an answer; no platform's page of messages comes near it.
+MOST_ANSWER = 8 * 1024 * 1024
+#: Refused for now, without an effect: time-out, conflict, locked, too early, too many, away.
+_PASSING = frozenset({408, 409, 423, 425, 429, 503})
+#: Headers that hold no secret.
+_OPEN = frozenset({"accept", "content-type", "user-agent"})
 
 
 class Api:
@@ -21,9 +29,11 @@ class Api:
 
     def __init__(self, platform: str, base_url: str, *, headers: Mapping[str, str], connections: int) -> None:
         self._platform = platform
+        self._secrets = tuple(_secrets(headers))
         self._client = httpx.AsyncClient(
             base_url=base_url,
             headers=dict(headers),
+            verify=trust(),
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             follow_redirects=False,
             trust_env=False,
@@ -31,39 +41,75 @@ class Api:
         )
 
     async def call(self, method: str, path: str, content: Any = None) -> Any:
-        """The JSON that the platform answers, `{}` where it is none.
+        """The JSON object or list that the platform answers, `{}` where it answers neither.
 
-        :raises RetryLater: the request surely had no effect, and may be repeated.
+        :raises RetryLater: the request surely had no effect, as one that only reads, and may be repeated.
         :raises Unclear: it may have had one.
         :raises DeliveryRefused: it never will.
         """
         try:
-            answer = await self._client.request(method, path, json=content)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise RetryLater(f"{self._platform} cannot be reached ({type(error).__name__})", after=0) from error
-        except httpx.RequestError as error:
-            raise Unclear(f"the connection to {self._platform} broke ({type(error).__name__})") from error
-        self._judge(answer)
-        try:
-            return msgspec.json.decode(answer.content) if answer.content else {}
-        except msgspec.DecodeError:  # some answer an empty page; the status has said what matters
-            return {}
+            return await self._ask(method, path, content)
+        except Unclear as error:
+            if method != "GET":
+                raise
+            raise RetryLater(str(error), after=0) from error
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    def _judge(self, answer: httpx.Response) -> None:
+    async def _ask(self, method: str, path: str, content: Any) -> Any:
+        try:
+            async with self._client.stream(method, path, json=content) as answer:
+                raw = await self._body(answer)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise RetryLater(f"{self._platform} cannot be reached ({type(error).__name__})", after=0) from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+            raise DeliveryRefused(f"no request to {self._platform} can be made of this ({type(error).__name__})") from error
+        except httpx.RequestError as error:
+            raise Unclear(f"the connection to {self._platform} broke ({type(error).__name__})") from error
+        self._judge(answer, raw)
+        return self._read(answer, raw)
+
+    async def _body(self, answer: httpx.Response) -> bytes:
+        """An answer to its end. A status that says no stands, whatever becomes of the text after it."""
+        found = bytearray()
+        with nullcontext() if answer.is_success else suppress(httpx.RequestError):
+            async for chunk in answer.aiter_bytes():
+                found += chunk
+                if len(found) > MOST_ANSWER:
+                    raise Unclear(f"{self._platform} answered more than {MOST_ANSWER} bytes")
+        return bytes(found)
+
+    def _judge(self, answer: httpx.Response, raw: bytes) -> None:
         status = answer.status_code
-        if 200 <= status < 300:
+        if answer.is_success:
             return
         said = f"{self._platform} answered {status}"
-        if status in (408, 409, 423, 425, 429, 503):
+        if status in _PASSING:
             raise RetryLater(said, after=wait_asked(answer.headers.get("retry-after", "")))
         if status >= 500:
             raise Unclear(said)
-        raise DeliveryRefused(f"{said}: {_short(answer.text)}")
+        raise DeliveryRefused(f"{said}: {self._beginning(raw)}")
+
+    def _read(self, answer: httpx.Response, raw: bytes) -> Any:
+        if raw and answer.headers.get("content-type", "").startswith("text/html"):
+            # Somebody else has answered, such as a proxy with a page to log in.
+            raise Unclear(f"{self._platform} answered {answer.status_code} with a page of HTML: check its address")
+        try:
+            found = msgspec.json.decode(raw) if raw else {}
+        except (msgspec.DecodeError, RecursionError):  # some answer a word; the status has said what matters
+            return {}
+        return found if isinstance(found, dict | list) else {}
+
+    def _beginning(self, raw: bytes) -> str:
+        """The beginning of an answer on one line, for an operator; should it repeat our secrets, without them."""
+        text = " ".join(raw[:4096].decode("utf-8", "replace").split())
+        for secret in self._secrets:
+            text = text.replace(secret, "(hidden)")
+        return ascii(text[:200])
 
 
-def _short(text: str) -> str:
-    """The beginning of an answer on one line, for an operator."""
-    return ascii(" ".join(text.split())[:200])
+def _secrets(headers: Mapping[str, str]) -> list[str]:
+    """Every word of a header that may be a secret, the longest first."""
+    words = {word for name, value in headers.items() if name.lower() not in _OPEN for word in re.split(r"[\s,=\"]+", value)}
+    return sorted((word for word in words if len(word) >= 8), key=len, reverse=True)

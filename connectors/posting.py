@@ -45,7 +45,7 @@ def guarded_client(url: str, *, private: bool, connections: int) -> httpx.AsyncC
     """A client for one registered address; `private` allows http and addresses inside, for this very host and port."""
     target = httpx.URL(url)
     client = httpx.AsyncClient(
-        verify=_trust(),
+        verify=trust(),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
@@ -166,7 +166,7 @@ async def _drain(answer: httpx.Response) -> None:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """The public authorities and those that this machine's operator has added."""
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()

@@ -1,6 +1,7 @@
 """What every simulated platform is: an HTTP server in a thread, which keeps what was asked of it and goes wrong as it is told."""
 
 import asyncio
+import json
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ class Fault:
     after_effect: bool = False
     #: The connection is dropped without an answer.
     drop: bool = False
+    #: It is dropped in the midst of the answer; the status has come.
+    cut: bool = False
     #: Seconds before anything happens.
     delay: float = 0.0
 
@@ -36,6 +39,7 @@ class Call:
     headers: dict[str, str]
     #: Of JSON or a form; `raw` where it is neither.
     body: Any
+    #: Empty for a form of several parts.
     raw: bytes
     query: dict[str, str]
     #: By `time.monotonic`.
@@ -53,6 +57,7 @@ class Simulator:
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
+        self._over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
 
     @property
@@ -73,29 +78,37 @@ class Simulator:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._started.wait(10)
+        if not self._started.wait(10):
+            raise RuntimeError(f"{type(self).__name__} does not start")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(10)
+        if self._thread.is_alive():
+            raise RuntimeError(f"{type(self).__name__} does not end")
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
         application = web.Application(middlewares=[self._guard], client_max_size=64 * 1024 * 1024)
         application.add_routes(self.routes())
         runner = web.AppRunner(application, shutdown_timeout=0.1)
-        self._loop.run_until_complete(self._start(runner))
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.close()
-
-    async def _start(self, runner: web.AppRunner) -> None:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         self.port = runner.addresses[0][1]
         self._started.set()
+        await self._over.wait()
+        await runner.cleanup()
+        # Requests whose client has gone may still wait for their time.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -106,15 +119,13 @@ class Simulator:
             return response
         await asyncio.sleep(fault.delay)
         answer: web.StreamResponse | None = None
-        if fault.after_effect or not (fault.status or fault.drop):
+        if fault.after_effect or not (fault.status or fault.drop or fault.cut):
             answer = await handler(request)
-        if fault.drop and request.transport:
-            request.transport.abort()
-        if answer is not None and not fault.status:
+        if fault.drop:
+            _hang_up(request)
+        if answer is not None and not fault.status and not fault.cut:
             return answer
-        if isinstance(fault.body, str):
-            return web.Response(status=fault.status or 500, headers=fault.headers, text=fault.body)
-        return web.json_response(fault.body, status=fault.status, headers=fault.headers)
+        return await _cut(request, fault) if fault.cut else _instead(fault)
 
     def _fault(self, path: str) -> Fault | None:
         for ending, faults in self._faults:
@@ -123,14 +134,50 @@ class Simulator:
         return None
 
 
+def _instead(fault: Fault) -> web.Response:
+    """The answer that a fault gives."""
+    status = fault.status or 500
+    if isinstance(fault.body, str):
+        return web.Response(status=status, headers=fault.headers, text=fault.body)
+    return web.Response(
+        status=status, headers={"content-type": "application/json"} | fault.headers, body=json.dumps(fault.body).encode()
+    )
+
+
+async def _cut(request: web.Request, fault: Fault) -> web.StreamResponse:
+    """An answer that promises more than it brings."""
+    answer = web.StreamResponse(status=fault.status or 200, headers={"content-length": "1000"} | fault.headers)
+    await answer.prepare(request)
+    await answer.write(b"{")
+    if request.transport:
+        # What was written goes out first; only then comes the end.
+        request.transport.close()
+    return answer
+
+
+def _hang_up(request: web.Request) -> None:
+    if request.transport:
+        request.transport.abort()
+
+
 async def _read(request: web.Request, at: float) -> Call:
-    raw = await request.read()
     kind = request.content_type
-    if kind == "application/json":
-        body: Any = await request.json() if raw else {}
-    elif kind.startswith(("application/x-www-form-urlencoded", "multipart/")):
-        body = dict(await request.post())
-    else:
-        body = raw
+    body: Any = await _form(request) if kind.startswith(("application/x-www-form-urlencoded", "multipart/")) else None
+    raw = await request.read()
+    if body is None:
+        body = _json(raw) if kind == "application/json" else raw
     headers = {name.lower(): value for name, value in request.headers.items()}
     return Call(request.method, request.path, headers, body, raw, dict(request.query), at)
+
+
+async def _form(request: web.Request) -> dict[str, Any]:
+    """The fields of a form; a file is its bytes."""
+    form = await request.post()
+    return {name: value.file.read() if isinstance(value, web.FileField) else value for name, value in form.items()}
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return json.loads(raw) if raw else {}
+    except ValueError:  # the call is kept as it came; what the platform says to it is the platform's affair
+        return raw
