@@ -335,7 +335,7 @@ def asked(simulator: SunshineSimulator, ask: Callable[[Sunshine], Awaitable[T]],
     """What the platform says to a question."""
 
     async def asking() -> T:
-        platform = Sunshine(with_app(Settings(), base_url=simulator.url, **account))
+        platform = Sunshine(with_app(Settings(), **{"base_url": simulator.url, **account}))
         try:
             return await ask(platform)
         finally:
@@ -368,6 +368,13 @@ def test_a_reply_is_a_message_of_the_business_that_bears_its_delivery(app: Sunsh
     )
     assert (first["metadata"], second["metadata"]) == ({MARK: "abc-0-0"}, {MARK: "abc-0-1"})
     assert (plain.platform_id, formatted.platform_id) == (first["id"], second["id"])
+
+
+def test_the_address_of_the_api_may_have_a_path(app: SunshineSimulator) -> None:
+    (receipt,) = send(app, delivery(), base_url=f"{app.url}/sc")
+
+    assert receipt.platform_id == talk(app).messages[0]["id"]
+    assert {call.path.partition("/v2/")[0] for call in app.calls} == {"/sc"}
 
 
 def test_whoever_took_the_control_meanwhile_has_it(app: SunshineSimulator) -> None:
@@ -522,7 +529,7 @@ def test_typing_is_shown_when_a_reply_begins_and_its_text_is_not(app: SunshineSi
         ("👍" * 2_049, 2),
         ("👩‍👩‍👧‍👦" * 1_000, 3),
         ("a & b < c " * 400, 1),
-        ("**a** & b\n\n" * 600, 3),
+        ("**a** & b\n\n" * 300, 2),
         ("```\n" + "x < y\n" * 1_000 + "```", 3),
     ],
 )

@@ -4,10 +4,12 @@ import asyncio
 import base64
 import dataclasses
 import json
+import re
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -21,6 +23,7 @@ from connectors.contract import Askable, HandOver, Notice, Ownership, Receiver, 
 from connectors.simulators.server import Fault
 from connectors.simulators.zendesk import API_TOKEN, BOT_ID, EMAIL, WEBHOOK_SECRET, Ticket, ZendeskSimulator, signed, triggered
 from connectors.zendesk import COMMENT_BYTES, STATIC_TEST_SECRET, SUMMARY, Zendesk
+from connectors.zendesk_events import Body
 from engine.accounts import ZendeskDesk
 from engine.errors import DeliveryRefused, RejectedRequest, RetryLater, SettingsError, Unclear, UnparseableMessage, Withdrawn
 from engine.keys import Direction
@@ -273,6 +276,15 @@ def test_a_body_that_is_not_as_documented_says_so(raw: bytes) -> None:
 def test_any_body_is_parsed_or_has_a_named_fault(raw: bytes) -> None:
     with suppress(UnparseableMessage):
         assert isinstance(SHOP.parse(Request("shop", {}, raw)), tuple)
+
+
+def test_the_body_to_paste_has_every_field_that_is_read() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "zendesk.md").read_text()
+    pasted = json.loads(page.partition("```json")[2].partition("```")[0])
+
+    assert list(pasted) == list(triggered())
+    assert set(pasted) == set(Body.__struct_fields__)
+    assert all(re.fullmatch(r"\{\{[a-z_.]+\}\}", value) for value in pasted.values())
 
 
 # -- over HTTP ---------------------------------------------------------------------------------------------------------------------

@@ -49,13 +49,14 @@ class SunshineSimulator(Simulator):
         self._ids = itertools.count(1)
 
     def routes(self) -> Sequence[web.RouteDef]:
-        place = f"/v2/apps/{APP_ID}/conversations/{{id}}"
+        """At both addresses of the API: a host of its own, and a path of the Zendesk."""
+        places = [f"{path}/v2/apps/{APP_ID}/conversations/{{id}}" for path in ("", "/sc")]
         return [
-            web.get(place, self._show),
-            web.get(f"{place}/messages", self._list),
-            web.post(f"{place}/messages", self._post),
-            web.post(f"{place}/activity", self._activity),
-            web.post(f"{place}/passControl", self._pass),
+            *(web.get(place, self._show) for place in places),
+            *(web.get(f"{place}/messages", self._list) for place in places),
+            *(web.post(f"{place}/messages", self._post) for place in places),
+            *(web.post(f"{place}/activity", self._activity) for place in places),
+            *(web.post(f"{place}/passControl", self._pass) for place in places),
         ]
 
     def open(self, conversation: str, **fields: Any) -> Talk:
