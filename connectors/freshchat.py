@@ -6,7 +6,6 @@ signed with Freshchat's private key and bears no time, so a repeat is known by t
 
 import functools
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,38 +13,22 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding as Form
 from cryptography.hazmat.primitives.serialization import PublicFormat
 
-from connectors import wishes
 from connectors.api import Api
-from connectors.bodies import answerable, read_object, well_formed
-from connectors.contract import Acknowledgement, Inbound, Notice, Ownership, Request, Taken
+from connectors.contract import Acknowledgement, Inbound, Request, Taken
 from connectors.formatting import split, to_plain
+from connectors.freshchat_events import NAME, read, text_of
 from connectors.signatures import Encoding, Method, Scheme, public_key, verify
 from engine.accounts import FreshchatBot
-from engine.errors import (
-    DeliveryRefused,
-    MalformedRequest,
-    NothingToAnswer,
-    RetryLater,
-    SettingsError,
-    Unclear,
-    UnparseableMessage,
-    Withdrawn,
-)
+from engine.errors import DeliveryRefused, RetryLater, SettingsError, Unclear, Withdrawn
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Receipt
+from engine.messages import Action, Address, Delivery, Receipt
 from engine.settings import PREFIX, Settings
 from engine.store import AsyncClient
-
-NAME = "freshchat"
 
 #: RSA PKCS#1 v1.5 with SHA-256 over the raw body [S].
 SCHEME = Scheme(signature_header="x-freshchat-signature", method=Method.RSA, encoding=Encoding.BASE64)
 #: Characters of one message. Freshchat names no limit; the shortest of the channels behind it, WhatsApp, takes 4,096 [D].
 MOST_CHARACTERS = 4_000
-
-#: What holds the conversation in `data`, by action [D].
-_WRAPPERS = {"conversation_assignment": "assignment", "conversation_resolution": "resolve", "conversation_reopen": "reopen"}
-_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 class Freshchat:
@@ -79,19 +62,7 @@ class Freshchat:
         verify(SCHEME, (self._keys.get(request.name, self._nobody),), headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        """Whatever is broken becomes a dead letter, as it would be sent again and again."""
-        found = _read(request.body)
-        action, account = found.get("action"), self._accounts[request.name]
-        if not isinstance(action, str):
-            raise UnparseableMessage("an event without `action`")
-        if action == "message_create":
-            return self._message(account, found)
-        if action not in _WRAPPERS:
-            return ()
-        change = _dig(found, "data", _WRAPPERS[action])
-        address = _address(account, _text(_dig(change, "conversation"), "conversation_id"))
-        owner = _owner(action, found, change, account)
-        return (Ownership(address, owner),) if owner else ()
+        return read(self._accounts[request.name], request.body, no_text=self._no_text)
 
     def origin(self, request: Request) -> tuple[Address, str]:
         account = self._accounts[request.name]
@@ -125,37 +96,17 @@ class Freshchat:
             posted = await api.call("POST", f"{place}/messages", _content(account, to_plain(delivery.reply.text)))
             if handing:
                 await self._give_back(api, place, account)
-        return Receipt(delivery=delivery.id, platform_id=_text(posted, "id"))
+        return Receipt(delivery=delivery.id, platform_id=text_of(posted, "id"))
 
     async def close(self) -> None:
         for api in self._apis.values():
             await api.close()
         self._apis.clear()
 
-    def _message(self, account: FreshchatBot, found: dict[str, Any]) -> tuple[Inbound, ...]:
-        message = _dig(found, "data", "message")
-        address = _address(account, _text(message, "conversation_id"))
-        kinds = {_text(_dig(found, "actor"), "actor_type"), _text(message, "actor_type")} - {""}
-        private = _text(message, "message_type") == "private" or message.get("botsPrivateNote") is True
-        actor = _text(message, "actor_id") or _text(_dig(found, "actor"), "actor_id")
-        if kinds == {"agent"} and not private and actor != account.actor_id:
-            return (Ownership(address, Owner.HUMAN),)
-        if kinds != {"user"} or private:
-            return ()
-        message_id = _text(message, "id")
-        if not message_id:
-            raise UnparseableMessage("a message without an id")
-        ids = (f"{account.name}/{message_id}",)
-        try:
-            text = answerable("\n".join(_texts(message)))
-        except NothingToAnswer:
-            return (Notice(address, ids, self._no_text),) if message.get("message_parts") else ()
-        return (wishes.read(InboundMessage(address=address, sender=actor, text=text, dedupe_ids=ids)),)
-
     async def _give_back(self, api: Api, place: str, account: FreshchatBot) -> None:
         """Freshchat may assign a conversation to whoever writes; one that waits for a person must not stay with the bot."""
         try:
-            if _text(await _surely(api, "GET", place), "assigned_agent_id") == account.actor_id:
+            if text_of(await _surely(api, "GET", place), "assigned_agent_id") == account.actor_id:
                 await _hand_over(api, place, account)
         except RetryLater as error:
             raise Unclear(f"the text is posted, but the conversation may still be the bot's: {error}") from error
@@ -190,70 +141,9 @@ def _key(account: FreshchatBot) -> bytes:
         raise SettingsError(f"{variable} must be {error}; copy it from Freshchat's webhook settings") from error
 
 
-def _read(body: bytes) -> dict[str, Any]:
-    try:
-        return read_object(body)
-    except MalformedRequest as error:
-        raise UnparseableMessage(str(error)) from error
-
-
-def _dig(found: Any, *names: str) -> dict[str, Any]:
-    """The object at the end of the names, empty where there is none."""
-    for name in names:
-        found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _text(found: Any, name: str) -> str:
-    value = found.get(name) if isinstance(found, dict) else None
-    return well_formed(value[:256]) if isinstance(value, str) else ""
-
-
-def _texts(message: dict[str, Any]) -> list[str]:
-    parts = message.get("message_parts")
-    if not isinstance(parts, list):
-        raise UnparseableMessage("a message without `message_parts`")
-    found = [_dig(part, "text").get("content") for part in parts]
-    return [text for text in found if isinstance(text, str)]
-
-
-def _address(account: FreshchatBot, conversation: str) -> Address:
-    if not _ID.fullmatch(conversation):
-        raise UnparseableMessage("an event without a conversation's id")
-    return Address(platform=NAME, tenant=account.tenant, channel=account.name, thread=conversation)
-
-
-def _owner(action: str, found: dict[str, Any], change: dict[str, Any], account: FreshchatBot) -> Owner | None:
-    """Who has the conversation now; None where the event does not change it.
-
-    What the bot's own agent did is no news: its hand-overs would otherwise give the conversation back to it.
-    """
-    if action == "conversation_resolution":
-        return Owner.BOT
-    if action == "conversation_reopen":
-        agent = _text(_dig(change, "conversation"), "assigned_agent_id")
-        return Owner.HUMAN if agent not in ("", account.actor_id) else None
-    actor = _dig(found, "actor")
-    if account.actor_id in (_text(actor, "actor_id"), _text(change, "assignor_id")):
-        return None
-    return _assigned(change, account, by_agent="agent" in (_text(actor, "actor_type"), _text(change, "assignor")))
-
-
-def _assigned(change: dict[str, Any], account: FreshchatBot, *, by_agent: bool) -> Owner | None:
-    agent = _text(change, "to_agent_id")
-    if agent:
-        return Owner.BOT if agent == account.actor_id else Owner.HUMAN
-    group = _text(change, "to_group_id")
-    if group:
-        # A rule may sort new conversations into groups, and the bot is to answer them; a person means it.
-        return Owner.WAITING if by_agent or group == account.group_id else None
-    # Nobody has it. That it was taken from the bot's agent may be the bot's own doing, under the name of the token's owner.
-    return Owner.BOT if _text(change, "from_agent_id") not in ("", account.actor_id) else None
-
-
 def _taken_over(conversation: Any, account: FreshchatBot) -> bool:
-    agent = _text(conversation, "assigned_agent_id")
-    return agent not in ("", account.actor_id) and _text(conversation, "status") != "resolved"
+    agent = text_of(conversation, "assigned_agent_id")
+    return agent not in ("", account.actor_id) and text_of(conversation, "status") != "resolved"
 
 
 def _content(account: FreshchatBot, text: str) -> dict[str, Any]:

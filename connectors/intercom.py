@@ -5,7 +5,6 @@ no time, so a repeat is known by its ids alone: that of the part a person wrote,
 """
 
 import hashlib
-import re
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -14,21 +13,18 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from connectors import wishes
 from connectors.api import Api
-from connectors.bodies import answerable, read_object
-from connectors.contract import Acknowledgement, Inbound, Notice, Ownership, Request, Take, Taken
+from connectors.contract import Acknowledgement, Inbound, Request, Take, Taken
 from connectors.formatting import split, to_html
-from connectors.intercom_items import Item, Part, identifier
+from connectors.intercom_events import NAME, NOBODY, notification_id, read
+from connectors.intercom_items import Item
 from connectors.signatures import Scheme, verify
 from engine.accounts import IntercomApp
-from engine.errors import DeliveryRefused, MalformedRequest, NothingToAnswer, RetryLater, Unclear, UnparseableMessage, Withdrawn
+from engine.errors import DeliveryRefused, RetryLater, Unclear, Withdrawn
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Receipt
+from engine.messages import Action, Address, Delivery, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient
-
-NAME = "intercom"
 
 #: Keyed by the app's client secret [R].
 SCHEME = Scheme(signature_header="x-hub-signature", prefix="sha1=", hash="sha1")
@@ -40,16 +36,6 @@ MOST_HTML = 10_000
 REQUESTS, PERIOD = 1_666, 10.0
 #: Most requests that one delivery costs: the look at its owner, a reply, and two assignments.
 REQUESTS_EACH = 4
-
-#: Topics in which a person writes; in the first of them the words are in `source`.
-CREATED, REPLIED = "conversation.user.created", "conversation.user.replied"
-#: Topics that tell who has the conversation.
-ADMIN_REPLIED, CLOSED = "conversation.admin.replied", "conversation.admin.closed"
-ASSIGNED = frozenset({"conversation.admin.assigned", "conversation.admin.unassigned"})
-KNOWN = ASSIGNED | {CREATED, REPLIED, ADMIN_REPLIED, CLOSED}
-
-_NOBODY = frozenset({"", "0"})
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Intercom:
@@ -88,31 +74,12 @@ class Intercom:
         verify(SCHEME, (secret,), headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        """Whatever is broken becomes a dead letter: errors would count against the whole subscription."""
-        found = _read(request.body)
-        topic = found.get("topic")
-        if not isinstance(topic, str):
-            raise UnparseableMessage("a notification without `topic`")
-        if topic not in KNOWN:
-            return ()
-        account = self._accounts[request.name]
-        item = Item.read(found)
-        if not _ID.fullmatch(item.id):
-            raise UnparseableMessage(f"{topic} without a conversation's id")
-        address = Address(platform=NAME, tenant=account.tenant, channel=account.name, thread=item.id)
-        if topic in (CREATED, REPLIED):
-            return self._message(address, item.source if topic == CREATED else item.last, identifier(found.get("id")))
-        owner = _owner(topic, item, account)
-        return (Ownership(address, owner),) if owner else ()
+        return read(self._accounts[request.name], request.body, no_text=self._no_text)
 
     def origin(self, request: Request) -> tuple[Address, str]:
         account = self._accounts[request.name]
-        try:
-            notification = identifier(_read(request.body).get("id"))
-        except UnparseableMessage:
-            notification = ""
         address = Address(platform=NAME, tenant=account.tenant, channel=account.name)
-        return address, f"{account.name}/{notification or hashlib.sha256(request.body).hexdigest()}"
+        return address, f"{account.name}/{notification_id(request.body) or hashlib.sha256(request.body).hexdigest()}"
 
     def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
         return Acknowledgement(200)
@@ -150,21 +117,6 @@ class Intercom:
             await api.close()
         self._apis.clear()
 
-    def _message(self, address: Address, part: Part | None, notification: str) -> tuple[Inbound, ...]:
-        if part is None:
-            raise UnparseableMessage("a notification without what was written")
-        if not part.by_person:
-            return ()
-        ids = ((f"{part.kind}/{part.id}",) if part.id else ()) + ((notification,) if notification else ())
-        if not ids:
-            raise UnparseableMessage("a message without any id")
-        ids = tuple(f"{address.channel}/{one}" for one in ids)
-        try:
-            text = answerable(part.text)
-        except NothingToAnswer:
-            return (Notice(address, ids, self._no_text),) if part.attached else ()
-        return (wishes.read(InboundMessage(address=address, sender=part.author, text=text, dedupe_ids=ids)),)
-
     async def _give_back(self, api: Api, place: str, account: IntercomApp) -> None:
         """Some workspaces assign a conversation to whoever replies; one that waits for a person must not stay with the bot."""
         try:
@@ -196,41 +148,9 @@ async def _here(_: HttpRequest) -> Response:
     return Response(status_code=200)
 
 
-def _read(body: bytes) -> dict[str, Any]:
-    try:
-        return read_object(body)
-    except MalformedRequest as error:
-        raise UnparseableMessage(str(error)) from error
-
-
-def _owner(topic: str, item: Item, account: IntercomApp) -> Owner | None:
-    """Who has the conversation now; None where the notification does not change it.
-
-    What the bot's own admin did is no news: its hand-overs would otherwise give the conversation back to it.
-    """
-    teammate = item.last is not None and item.last.by_admin()
-    if item.last is not None and item.last.by_admin(account.admin_id):
-        return None
-    if topic == ADMIN_REPLIED:
-        return Owner.HUMAN if teammate and item.last is not None and item.last.action != "note" else None
-    if topic == CLOSED:
-        return Owner.BOT if item.admin in _NOBODY | {account.admin_id} else None
-    if item.admin in _NOBODY:
-        # A rule of the inbox may give new conversations to a team, and the bot is to answer them; a teammate means it.
-        return _of_team(item) if teammate else None
-    if item.admin == account.admin_id:
-        # Without its part nobody knows whether it was the bot's own doing.
-        return Owner.BOT if item.last else None
-    return Owner.HUMAN
-
-
-def _of_team(item: Item) -> Owner:
-    return Owner.BOT if item.team in _NOBODY else Owner.WAITING
-
-
 def _taken_over(item: Item, account: IntercomApp, *, handing: bool) -> bool:
     """Whether a teammate is assigned, or has answered last; the one we hand over to may be assigned by an earlier attempt."""
-    free = _NOBODY | {account.admin_id} | ({account.assignee_id} if handing else frozenset())
+    free = NOBODY | {account.admin_id} | ({account.assignee_id} if handing else frozenset())
     comment = item.last_comment
     answered = comment is not None and comment.by_admin() and not comment.by_admin(account.admin_id)
     return item.admin not in free or answered
