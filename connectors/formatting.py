@@ -25,7 +25,7 @@ __all__ = ["split", "to_html", "to_plain", "to_slack", "to_telegram", "utf16"]
 _ZERO_WIDTH = "\u200b"
 #: A zero-width space that separates a mark from no letter.
 _NEEDLESS = re.compile(r"(?<![^\W_])\u200b(?=[*_~`])|(?<=[*_~`])\u200b(?![^\W_])")
-_TAGS = re.compile(r"</?[a-z][^>]*>")
+_TAGS = re.compile(r"</?[a-z]+(?: [^>]*)?>")
 
 
 def to_slack(text: str) -> str:
@@ -50,6 +50,8 @@ def to_plain(text: str) -> str:
 
 def _rendered(text: str, dialect: Plain) -> str:
     """What nothing is left of, such as a lone `#`, is shown as it was written."""
+    if not text.strip():
+        return text
     shown = "\n".join(dialect.blocks(iter(parsed(text))))
     return shown if _TAGS.sub("", shown).strip() else dialect.whole(text)
 
@@ -140,6 +142,9 @@ class _Html(_Telegram):
     newline = "<br>\n"
     rule = "<p>———</p>"
     marks: dict[str, str] = {"strong": "strong", "em": "em"}  # noqa: RUF012 # a table
+
+    def whole(self, text: str) -> str:
+        return f"<p>{super().whole(text)}</p>".replace("\n", self.newline)
 
     def mark(self, kind: str, inner: str) -> str:
         return super().mark(kind, inner) if kind in self.marks else f"~~{inner}~~"

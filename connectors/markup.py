@@ -13,8 +13,11 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 #: Levels of quotes and lists that are told apart. markdown-it leaves out what is deeper.
-_DEEPEST = 40
-_MARKDOWN = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST}).enable("strikethrough").disable("reference")
+DEEPEST = 40
+_MARKDOWN = MarkdownIt("commonmark", {"html": False, "maxNesting": DEEPEST}).enable("strikethrough").disable("reference")
+
+#: markdown-it takes ten seconds for the longest text of nothing else.
+_MOST_BRACKETS = 5000
 
 #: Targets that may hide behind a label.
 LINKED = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
@@ -33,9 +36,11 @@ _UNSENDABLE = re.compile("[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def parsed(text: str) -> list[Token]:
-    """The tokens of a text; none where it is nested too deeply to be told apart."""
+    """The tokens of a text; none where it is nested too deeply to be told apart, or made to take long."""
+    if text.count("[") > _MOST_BRACKETS:
+        return []
     tokens = _MARKDOWN.parse(_UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", text))
-    return tokens if all(token.level < _DEEPEST - 2 for token in tokens) else []
+    return tokens if all(token.level < DEEPEST - 2 for token in tokens) else []
 
 
 class Verbatim(str):
@@ -118,7 +123,7 @@ class Plain:
         url = _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), url)
         words = Plain().inside(iter(tokens)).strip()
         if _same(words, url) or not words:
-            return self.bare(words or url, url)
+            return self.bare(words or url or "[]()", url)
         if not LINKED.match(url):
             return f"{self.label(tokens)} ({self.escape(url)})" if url else self.label(tokens)
         if _LIKE_ADDRESS.search(words):
@@ -159,9 +164,7 @@ class Plain:
             case "blockquote_open":
                 return self.quote(tokens)
             case "fence" | "code_block":
-                language = _LANGUAGE.match(token.info)
-                content = _settled(token.content.rstrip("\n"))
-                return self.fence(content, language[0] if language else "") if content.strip() else []
+                return self.program(token.info.strip(), token.content.rstrip("\n"))
             case "hr":
                 return [self.rule]
         return [self.escape(token.content)]
@@ -174,6 +177,12 @@ class Plain:
         inner = self.inline(token)
         self.open.discard("strong")
         return self.mark("strong", inner).split("\n") if inner.strip() else []
+
+    def program(self, info: str, content: str) -> list[str]:
+        """A block of code. What stands beside its fence is code too unless it can be the name of a language."""
+        language = info if _LANGUAGE.fullmatch(info) and content.strip() else ""
+        content = content if language or not info else f"{info}\n{content}"
+        return self.fence(_settled(content), language) if content.strip() else []
 
     def items(self, tokens: Iterator[Token], start: int | None) -> list[str]:
         lines = []

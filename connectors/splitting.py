@@ -1,10 +1,19 @@
-"""A text in parts that a platform takes."""
+"""A reply in parts that a platform takes.
 
+`fits` may be as dear as rendering the part: it is asked about a handful of candidates for each part, found by bisection that begins
+at the size of the part before, and about the whole text once.
+"""
+
+import bisect
+import re
 from collections.abc import Callable
 
-import regex  # type: ignore[import-untyped] # it brings no annotations
+from connectors.cuts import KINDS, TIERS, Source
 
 Fits = Callable[[str], bool]
+
+#: Code points that the first part is tried with.
+_FIRST_SIZE = 4000
 
 
 def utf16(text: str) -> int:
@@ -13,15 +22,120 @@ def utf16(text: str) -> int:
 
 
 def split(text: str, fits: Fits) -> tuple[str, ...]:
-    """Parts of Markdown source for which `fits` holds."""
-    parts = []
-    rest = text
-    while rest and not fits(rest):
-        pieces = regex.findall(r"\X", rest)
-        low, high = 1, len(pieces)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if fits("".join(pieces[:middle])) else (low, middle)
-        parts.append("".join(pieces[:low]))
-        rest = "".join(pieces[low:])
-    return (*parts, rest) if rest or not parts else tuple(parts)
+    """Parts of Markdown source for which `fits` holds; together they carry all of it but white space at the cuts.
+
+    A cut is between blocks rather than items of a list, lines, sentences, words and graphemes, in this order, wherever that makes a
+    part at least half as long as it could be. Code that is cut has its fence closed and opened again, a quote goes on as a quote,
+    and lines of a list lose the indentation that would make code of them. A grapheme for which `fits` does not hold is a part all
+    the same.
+    """
+    if not text.strip() or fits(text):
+        return (text,)
+    cutter = _Cutter(Source(text.replace("\r\n", "\n").replace("\r", "\n").rstrip()), fits)
+    return cutter.parts()
+
+
+class _Cutter:
+    """The state of one split."""
+
+    def __init__(self, source: Source, fits: Fits) -> None:
+        self.source = source
+        self.fits = fits
+        self.end = len(source.text)
+        #: Code points that are thought to fit.
+        self.size = _FIRST_SIZE
+
+    def parts(self) -> tuple[str, ...]:
+        parts, start = [], self.source.begin(0)
+        while start < self.end:
+            part = (
+                _Part(self, start, bare=False).best()
+                or _Part(self, start, bare=True).best()
+                or _Part(self, start, bare=True).least()
+            )
+            parts.append(part.candidate(part.low))
+            self.size = max((part.low + min(part.high, self.end)) // 2 - start, 1)
+            start = self.source.begin(part.low)
+        return tuple(parts)
+
+
+class _Part:
+    """One part that begins at `start`: the best end known so far, and the first one that is too far."""
+
+    def __init__(self, cutter: _Cutter, start: int, *, bare: bool) -> None:
+        self.cutter = cutter
+        self.source = cutter.source
+        self.start = self.low = start
+        self.high = cutter.end + 1
+        self.bare = bare
+        self.size = cutter.size
+        graphemes = cutter.source.cuts("graphemes", TIERS[-1])
+        #: The first end with which the part is not empty.
+        self.first = graphemes[bisect.bisect_right(graphemes, cutter.source.solid(start))]
+
+    def best(self) -> "_Part | None":
+        """Itself with its end found, if there is one."""
+        if not self.cutter.fits(self.candidate(self.first)):
+            return None
+        for tier in TIERS if self.bare else TIERS[:-1]:
+            for kind in KINDS:
+                self._reach(self.source.cuts(kind, tier))
+                if self.low - self.start >= (self.high - self.start) / 2 or self.low == self.cutter.end:
+                    return self
+            if self.low > self.start and not self.source.too_long(self.high - 1, tier, self.high - self.start):
+                return self
+        return self if self.low > self.start else None
+
+    def least(self) -> "_Part":
+        """Itself, with at least one grapheme, or what fits of it."""
+        whole, self.first = self.first, self.start + 1
+        self._reach(list(range(self.first, whole)))
+        self.low = self.low if self.low > self.start else whole
+        return self
+
+    def candidate(self, cut: int) -> str:
+        """The part if it ended there."""
+        source, start = self.source, self.start
+        if self.bare:
+            return source.text[start:cut].strip()
+        opened, closed = source.fence_at(start), source.fence_at(cut) if cut < self.cutter.end else None
+        spaces, listed = source.indentation(start)
+        body = source.lead(start) + source.text[start : min(cut, listed)] if listed > start else source.lead(start)
+        rest = source.text[max(start, listed) : cut]
+        closing = f"\n{closed.prefix}{closed.markup}" if closed else ""
+        if cut <= listed:
+            body, rest, closing = body.rstrip() + closing, "", ""
+        body = re.sub(rf"^ {{1,{spaces}}}", "", body, flags=re.MULTILINE) if spaces else body
+        opening = f"{'' if spaces else opened.prefix}{opened.opening}\n" if opened else ""
+        return opening + (body + rest).rstrip() + closing
+
+    def _reach(self, cuts: list[int]) -> None:
+        """Move `low` and `high` together as far as these cuts allow, from the size that is thought to fit."""
+        first, last = bisect.bisect_left(cuts, max(self.low + 1, self.first)), bisect.bisect_left(cuts, self.high)
+        probe, step, ways = bisect.bisect_right(cuts, self.start + self.size) - 1, 1, set[bool]()
+        while first < last:
+            probe = min(max(probe, first), last - 1)
+            if self._too_far(cuts[probe]):
+                last = bisect.bisect_left(cuts, self.high)
+                continue
+            fits = self.cutter.fits(self.candidate(cuts[probe]))
+            if fits:
+                self.low, first = cuts[probe], probe + 1
+            else:
+                self.high, last = cuts[probe], probe
+            ways.add(fits)
+            probe = (first + last) // 2 if len(ways) == 2 else first + step - 1 if fits else last - step
+            step *= 2
+
+    def _too_far(self, cut: int) -> bool:
+        """Whether a nearer cut is known not to fit: so none is tried that is much longer than what is thought to fit."""
+        graphemes = self.source.cuts("graphemes", TIERS[-1])
+        while cut - self.start > 2 * self.size:
+            near = graphemes[bisect.bisect_left(graphemes, self.start + 2 * self.size)]
+            if near >= cut:
+                return False
+            if not self.cutter.fits(self.candidate(near)):
+                self.high = min(self.high, near)
+                return True
+            self.size *= 2
+        return False
