@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,9 +16,10 @@ from telegram.constants import ChatAction, ParseMode
 from telegram.error import BadRequest, ChatMigrated, NetworkError, TelegramError
 
 from connectors.bodies import read_object
-from connectors.contract import Acknowledgement, Inbound, Request, Take, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, Taken
 from connectors.formatting import split, to_plain, to_telegram
 from connectors.signatures import Method, Scheme, verify
+from connectors.telegram_checks import checks
 from connectors.telegram_client import Client, judged, short
 from connectors.telegram_polling import ALLOWED, Poller, Trouble, insist
 from connectors.telegram_posts import draft_id, fits, options_of, place_of, private, topic_of
@@ -121,6 +122,20 @@ class Telegram:
         else:
             await self._if_possible(client.delete_webhook(), account)
         await self._if_possible(client.set_my_commands(_COMMANDS), account)
+
+    async def check(self) -> Sequence[Check]:
+        try:
+            return [check for me in self._bots.values() for check in await checks(self._client(me.account.name), me.account)]
+        except TelegramError as error:
+            raise judged(error) from error
+
+    def probes(self) -> Mapping[str, Request]:
+        headers = {"content-type": "application/json"}
+        return {
+            f"/telegram/{name}": Request(name, {**headers, SCHEME.signature_header: me.account.webhook_secret}, b'{"update_id": 1}')
+            for name, me in self._bots.items()
+            if me.account.webhook_secret
+        }
 
     async def _attend(self, name: str, take: Take) -> None:
         me = self._bots[name]

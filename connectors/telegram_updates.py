@@ -35,7 +35,7 @@ _ATTACHMENTS = (
 _ENTITIES: list[str | None] = [MessageEntity.MENTION, MessageEntity.TEXT_MENTION, MessageEntity.BOT_COMMAND]
 
 #: What the parser and our own reading raise where an update has not the shape of one.
-_BROKEN = (TypeError, ValueError, LookupError, AttributeError, OverflowError, OSError, RecursionError)
+_BROKEN = (TypeError, ValueError, LookupError, AttributeError, OverflowError, OSError, RuntimeError)
 
 #: What the commands of the bot ask for.
 _COMMANDS: Mapping[str, Callable[[Address, tuple[str, ...]], Inbound]] = {

@@ -4,11 +4,14 @@ import asyncio
 import dataclasses
 import json
 import logging
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 import redis
 import structlog
@@ -17,6 +20,7 @@ from hypothesis import strategies as st
 
 from connectors.contract import (
     Acknowledgement,
+    Checkable,
     Edit,
     Feedback,
     Forget,
@@ -24,6 +28,7 @@ from connectors.contract import (
     Inbound,
     Listening,
     Notice,
+    Probing,
     Receiver,
     Request,
     Showing,
@@ -48,6 +53,7 @@ from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Reply, Source
 from engine.settings import Settings
 from tests.conftest import redis_binary, wait_for
+from tests.desk import Desk
 from tests.doors import Door, opened, ready
 from tests.loops import delivering, queue
 from workers import embedded, logs
@@ -153,6 +159,8 @@ def test_it_receives_and_listens_and_shows() -> None:
     assert isinstance(SHOP, Receiver)
     assert isinstance(SHOP, Listening)
     assert isinstance(SHOP, Showing)
+    assert isinstance(SHOP, Checkable)
+    assert isinstance(SHOP, Probing)
 
 
 # -- what an update says -----------------------------------------------------------------------------------------------------------
@@ -405,17 +413,24 @@ def test_a_broken_shape_says_so(raw: bytes) -> None:
         SHOP.parse(Request("shop", {}, raw))
 
 
-junk = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3))
+FIELDS = st.sampled_from(
+    ["message_id", "date", "chat", "from", "id", "type", "text", "entities", "caption", "caption_entities", "data", "message"]
+)
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+)
 
 
+@hypothesis.settings(max_examples=50)
 @given(
     st.fixed_dictionaries(
-        {"message_id": junk, "date": st.integers(), "chat": st.just({"id": 5, "type": "private"}) | junk},
+        {"message_id": JUNK, "date": st.integers(), "chat": st.just({"id": 5, "type": "private"}) | JUNK},
         optional={
-            "from": st.just({"id": 1, "is_bot": False, "first_name": "A"}) | junk,
-            "text": st.text() | junk,
-            "entities": st.lists(st.fixed_dictionaries({"type": st.just("mention"), "offset": junk, "length": junk})) | junk,
-            "message_thread_id": junk,
+            "from": st.just({"id": 1, "is_bot": False, "first_name": "A"}) | JUNK,
+            "text": st.text() | JUNK,
+            "entities": st.lists(st.fixed_dictionaries({"type": st.just("mention"), "offset": JUNK, "length": JUNK})) | JUNK,
+            "message_thread_id": JUNK,
             "is_topic_message": st.booleans(),
         },
     )
@@ -424,6 +439,19 @@ def test_any_message_is_parsed_or_has_the_shape_of_none(message: dict[str, Any])
     with suppress(UnparseableMessage):
         for one in parsed({"update_id": 1, "message": message}):
             assert isinstance(one, Inbound)
+
+
+@given(st.sampled_from(["message", "edited_message", "callback_query", "my_chat_member"]), JUNK)
+def test_any_update_is_parsed_or_has_the_shape_of_none(kind: str, content: Any) -> None:
+    with suppress(UnparseableMessage):
+        parsed({"update_id": 1, kind: content})
+
+
+def test_entities_of_a_text_that_is_not_there_are_a_broken_shape() -> None:
+    for name in ("entities", "caption_entities"):
+        said = {**MAKER.message(None), name: [entity("/a", "/a", "bot_command")]}
+        with suppress(UnparseableMessage):
+            assert parsed({"update_id": 1, "message": said}) == ()
 
 
 @given(st.text(), st.text() | st.none(), st.binary())
@@ -582,6 +610,52 @@ def test_nothing_is_confirmed_before_redis_has_it(
             client.config_set("maxmemory", "0")
             wait_for(lambda: waiting(settings, client) == 1)
             wait_for(lambda: telegram.updates == [])
+
+
+def test_polling_survives_the_end_of_redis(
+    polled: Settings, telegram: SimulatedTelegram, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    port = free_port()
+    settings = dataclasses.replace(polled, redis_url=f"redis://127.0.0.1:{port}/0")
+    with opened(settings) as door, redis.Redis(port=port) as client:
+        with serving(port, tmp_path):
+            wait_for(lambda: telegram.to("/getUpdates"))
+        telegram.says("one")
+        wait_for(lambda: door.http.get("/readyz").status_code == 503)
+        assert len(telegram.updates) == 1
+        with serving(port, tmp_path):
+            wait_for(lambda: telegram.updates == [])
+            assert waiting(settings, client) == 1
+
+
+@contextmanager
+def serving(port: int, folder: Path) -> Iterator[None]:
+    """A Redis that keeps nothing, on that port."""
+    binary = redis_binary("6.2")
+    assert binary
+    process = subprocess.Popen([binary, "--port", str(port), "--save", "", "--dir", str(folder)], stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_what_a_full_lane_does_not_take_waits_at_telegram(
+    polled: Settings, telegram: SimulatedTelegram, redis_client: redis.Redis
+) -> None:
+    full = dataclasses.replace(polled, lane_messages=1, quiet_chat=0.0, quiet_chat_max=0.0)
+    desk = Desk(redis_client, Lanes(full))
+    telegram.says("one")
+    telegram.says("two")
+    with opened(full):
+        wait_for(lambda: outbound(full, redis_client))
+        assert waiting(full, redis_client) == 1
+        assert len(telegram.updates) == 2
+        lanes = [lane for shard in range(full.shards) for lane in desk.claim(shard=shard).lanes]
+        assert [desk.commit(lane) for lane in lanes] == ["committed"]
+        wait_for(lambda: telegram.updates == [])
+        assert waiting(full, redis_client) == 1
 
 
 def test_a_poison_update_is_passed_over(polled: Settings, telegram: SimulatedTelegram, redis_client: redis.Redis) -> None:
@@ -940,3 +1014,27 @@ def test_a_pause_that_is_asked_for_is_told(bot: Settings, telegram: SimulatedTel
         show(bot, (42, ""))
 
     assert raised.value.after == 3
+
+
+# -- what the doctor asks ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_sees_a_bot_and_its_way_in(bot: Settings, telegram: SimulatedTelegram) -> None:
+    async def step(platform: Telegram) -> list[tuple[bool, str]]:
+        return [(check.ok, check.found) for check in await platform.check()]
+
+    assert act(bot, step) == [(True, "@ShopBot"), (True, "polled")]
+    telegram.webhook = {"url": "https://example.com/other"}
+    assert act(bot, step)[1] == (False, "has a webhook, but is to be polled")
+    telegram.token = "700001:revoked"
+    with pytest.raises(DeliveryRefused, match="Unauthorized"):
+        act(bot, step)
+
+
+def test_a_probe_of_the_doctor_is_taken_and_starts_nothing() -> None:
+    ((path, request),) = SHOP.probes().items()
+
+    assert path == "/telegram/shop"
+    SHOP.verify(request)
+    assert SHOP.parse(request) == ()
+    assert Telegram(with_bot(Settings(), webhook_secret=""), None).probes() == {}
