@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from connectors.api import Api
-from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
+from engine.errors import DeliveryError, DeliveryRefused, RetryLater
 from engine.messages import Delivery, Receipt
 
 log = structlog.get_logger()
@@ -37,8 +37,6 @@ async def listed(api: Api, place: str) -> list[Any] | None:
 async def _get(api: Api, path: str) -> Any:
     try:
         return await api.call("GET", path)
-    except Unclear as error:  # reading changes nothing
-        raise RetryLater(str(error), after=0) from error
     except DeliveryRefused as error:
         if _NOT_FOR_BOTS not in str(error):
             raise
