@@ -12,11 +12,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import redis
+from dotenv import dotenv_values
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -24,6 +27,7 @@ from standardwebhooks import Webhook as Reference
 
 from connectors.contract import Deletion, Request
 from connectors.webhook import Webhook
+from engine.endpoints import WEBHOOK_PARTS
 from engine.errors import MalformedRequest, NothingToAnswer, RejectedRequest, SettingsError, UnparseableMessage
 from engine.keys import Direction
 from engine.lanes import Lanes
@@ -33,6 +37,8 @@ from tests.conftest import wait_for
 from tests.doors import OTHER_SECRET, SECRET, Door, Receiver, opened, ready, signed
 
 pytestmark = pytest.mark.one_redis
+
+ROOT = Path(__file__).parent.parent
 
 KEY = "a-plain,-shared-signing-key"
 OLD_KEY = "the-key-before-that-one"
@@ -454,6 +460,17 @@ def test_what_would_do_nothing_is_refused(parts: dict[str, str], idle: str, why:
     assert why in str(caught.value)
 
 
+@given(
+    st.sampled_from([HMAC, SHARED, {"SECRET": SECRET}, {**HMAC, "SCHEME": "rsa"}]),
+    st.dictionaries(
+        st.sampled_from(sorted(WEBHOOK_PARTS)), st.text(max_size=40) | st.sampled_from(["{body}", "a.b=c", "9", "hex", "x-id"])
+    ),
+)
+def test_any_text_in_any_part_is_taken_or_refused_in_words(scheme: dict[str, str], parts: dict[str, str]) -> None:
+    with suppress(SettingsError):
+        assert isinstance(endpoint(**{**scheme, **FIELDS, **parts}), Webhook)
+
+
 def test_a_variable_left_empty_is_not_set() -> None:
     full = loaded(**HMAC, **FIELDS)
 
@@ -545,6 +562,29 @@ def test_a_foreign_event_that_is_no_message_is_one_dead_letter(settings: Setting
     assert [(answer.status_code, answer.json()["state"]) for answer in answers] == [(202, "dead")] * 3
     assert answers[0].json() == answers[1].json() != answers[2].json()
     assert redis_client.zcard("rm:{0}:dead") == 2
+
+
+def test_the_example_of_the_documentation_works() -> None:
+    text = (ROOT / "docs" / "webhooks.md").read_text()
+    section = text[text.index("## A tool of others") : text.index("## A program that sends")]
+    environ = dotenv_values(stream=StringIO(section.partition("```bash\n")[2].partition("```")[0]))
+    raw = section.partition("```json\n")[2].partition("```")[0].encode()
+    platform = Webhook(Settings.load({name: value for name, value in environ.items() if value}))
+
+    stamp = str(int(time.time()))
+    digest = openssl_hmac("the-signing-secret-that-it-shows", f"{stamp}.".encode() + raw).hex()
+    headers = {"x-desk-signature": f"sha256={digest}", "x-desk-timestamp": stamp}
+    assert taken(platform, headers, raw)
+    found = parsed(platform, raw)
+    assert (found.text, found.sender, found.address.thread) == ("Where is my order?", "u-7", "42")
+    assert found.dedupe_ids == ("desk/9001",)
+    assert platform.parse(Request("desk", headers, raw.replace(b'"contact"', b'"agent"'))) == ()
+
+
+def test_every_part_stands_in_the_documentation() -> None:
+    text = (ROOT / "docs" / "webhooks.md").read_text()
+
+    assert [part for part in WEBHOOK_PARTS if f"_{part}" not in text] == []
 
 
 def test_ids_are_remembered_for_the_whole_week(settings: Settings, redis_client: redis.Redis) -> None:
