@@ -1,0 +1,174 @@
+"""Slack: events over HTTP (`/slack/<name>/events`) or Socket Mode in, chat.postMessage out.
+
+The parts: `slack_events` translates, `slack_door` and `slack_socket` let in, `slack_posting` and `slack_showing` post, and
+`slack_oauth` has the tokens; `slack_calls` knows what goes wrong.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import aiohttp
+import structlog
+from slack_bolt.adapter.starlette.async_handler import to_async_bolt_request, to_starlette_response
+from slack_bolt.oauth.async_oauth_flow import AsyncOAuthFlow
+from slack_sdk.web.async_client import AsyncWebClient
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from connectors import slack_posting, slack_socket
+from connectors.contract import Take
+from connectors.guard import problem
+from connectors.slack_calls import GONE, client, session
+from connectors.slack_door import Door, nobody
+from connectors.slack_events import NAME, locate
+from connectors.slack_oauth import App
+from connectors.slack_showing import Show
+from connectors.slack_store import Kept
+from engine.accounts import SlackApp
+from engine.errors import DeliveryRefused, RetryLater, StoreUnavailable
+from engine.lanes import Lanes
+from engine.limits import Limit
+from engine.messages import Address, Delivery, Receipt
+from engine.settings import Settings
+from engine.store import AsyncClient
+
+log = structlog.get_logger()
+
+#: Messages a second in one channel; short bursts are tolerated, and not counted on. [D]
+CHANNEL_LIMIT = 1
+#: Messages a minute in one workspace: "several hundred". [R]
+WORKSPACE_LIMIT = 300
+
+
+class Slack:
+    """All Slack apps of `Settings.accounts`."""
+
+    name = NAME
+    #: A repeated chat.postMessage is a second message; but Slack can be asked, see `find`.
+    idempotent = False
+    bots_meet = True
+
+    def __init__(self, settings: Settings, client: AsyncClient) -> None:
+        """:raises SettingsError: an account cannot be used."""
+        self.deadline = settings.deadline_chat
+        self.quiet = settings.quiet_chat
+        self.quiet_max = settings.quiet_chat_max
+        self._settings = settings
+        self._kept = Kept(settings, client)
+        self._show = Show(self._kept)
+        found = settings.accounts.get(NAME, {}).items()
+        self._apps = {name: App(account, settings, self._kept) for name, account in found if isinstance(account, SlackApp)}
+        self._doors: dict[str, Door] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    def routes(self, take: Take) -> Sequence[BaseRoute]:
+        for name in self._apps:
+            self._door(name, take)
+        return [
+            Route("/slack/{name}/events", self._events, methods=["POST"]),
+            Route("/slack/{name}/install", self._install, methods=["GET"]),
+            Route("/slack/{name}/oauth_redirect", self._redirect, methods=["GET"]),
+        ]
+
+    async def listen(self, take: Take) -> None:
+        apps = [app for app in self._apps.values() if app.account.app_token]
+        async with asyncio.TaskGroup() as group:
+            for app in apps:
+                group.create_task(slack_socket.listen(app.account, self._door(app.account.name, take)))
+
+    def split(self, text: str) -> Sequence[str]:
+        return slack_posting.split(text)
+
+    def limits(self, delivery: Delivery) -> Sequence[Limit]:
+        address = delivery.reply.address
+        name, place, channel = locate(address)
+        return (
+            Limit((NAME, address.tenant, name, place, channel), CHANNEL_LIMIT, 1.0),
+            Limit((NAME, address.tenant, name, place), WORKSPACE_LIMIT, 60.0),
+        )
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Post a reply where the question was asked; a hand-over is its text in the same place."""
+        if not delivery.reply.text.strip():
+            return Receipt(delivery=delivery.id)
+        name, place, channel = locate(delivery.reply.address)
+        try:
+            calls = await self._calls(name, place)
+            shown = await self._show.finish(calls, delivery, channel)
+        except StoreUnavailable as error:
+            raise RetryLater(str(error), after=0) from error
+        try:
+            return shown or await slack_posting.post(calls, delivery, channel)
+        except DeliveryRefused as refused:
+            if any(str(refused).endswith(code) for code in GONE):
+                await self._apps[name].tokens.gone(place, str(calls.token))
+            raise
+
+    async def find(self, delivery: Delivery) -> Receipt | None:
+        """Look where it was posted, as far back as a delivery may be tried."""
+        name, place, channel = locate(delivery.reply.address)
+        try:
+            calls = await self._calls(name, place)
+        except StoreUnavailable as error:
+            raise RetryLater(str(error), after=0) from error
+        within = self._settings.deadline_chat + self._settings.deadline_delivery
+        return await slack_posting.find(calls, delivery, channel, within=within)
+
+    async def show(self, address: Address, turn: str, text: str) -> None:
+        name, place, channel = locate(address)
+        try:
+            calls = await self._calls(name, place)
+        except (DeliveryRefused, StoreUnavailable):  # then the reply will say what is wrong
+            return
+        if text:
+            await self._show.text(calls, channel, address.thread, turn=turn, text=text)
+        else:
+            await self._show.status(calls, channel, address.thread)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+        self._session = None
+        await self._kept.close()
+
+    async def _calls(self, name: str, place: str) -> AsyncWebClient:
+        """A client with the token of one installation, which is looked up each time: it may have been refreshed or withdrawn."""
+        app = self._apps.get(name)
+        if app is None:
+            raise DeliveryRefused(f"the Slack account {name!r} is not configured any more")
+        if self._session is None:
+            self._session = session(self._settings.deliveries)
+        calls = client(app.account, None, self._session)
+        calls.token = await app.tokens.token(place, client(app.account, None, self._session))
+        return calls
+
+    def _door(self, name: str, take: Take) -> Door:
+        if name not in self._doors:
+            self._doors[name] = Door(self._apps[name], self._kept, lanes=Lanes(self._settings), take=take)
+        return self._doors[name]
+
+    async def _events(self, request: Request) -> Response:
+        door = self._doors.get(request.path_params["name"])
+        return await (door.receive(request) if door else nobody(request))
+
+    async def _install(self, request: Request) -> Response:
+        """Where a workspace's administrator begins."""
+        asked = to_async_bolt_request(request, b"")
+        return to_starlette_response(await self._pages(request).handle_installation(asked))
+
+    async def _redirect(self, request: Request) -> Response:
+        """Where Slack sends the browser back to."""
+        pages = self._pages(request)
+        try:
+            return to_starlette_response(await pages.handle_callback(to_async_bolt_request(request, b"")))
+        except (aiohttp.ClientError, TimeoutError, AttributeError, ValueError) as error:
+            log.warning("Slack cannot be asked about an installation", action="slack.not_installed", error=type(error).__name__)
+            return problem(503, "Slack cannot be reached: begin the installation again in some minutes")
+
+    def _pages(self, request: Request) -> AsyncOAuthFlow:
+        app = self._apps.get(request.path_params["name"])
+        if app is None or not app.account.client_id:
+            raise HTTPException(404)
+        return app.pages

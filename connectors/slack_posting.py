@@ -1,0 +1,136 @@
+"""A delivery as a message of Slack: how it is split, what it consists of, and where it is found again."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from connectors import formatting
+from connectors.slack_calls import BLOCKS, OUTSIDE, fault, judged
+from connectors.slack_events import ASKED, FEEDBACK
+from engine.errors import RetryLater, Unclear
+from engine.messages import Action, Delivery, Receipt, Source
+
+#: Characters of a message: 4,000 are advised, longer ones are cut at 40,000. [S]
+LONGEST_TEXT = 3_900
+#: Characters of a section block. [D]
+LONGEST_SECTION = 3_000
+#: The event type of our metadata, by which a message is known again.
+MARK = "replymill"
+#: Messages looked at in one call, and how many calls; Slack gives 15 at a time to some apps. [D]
+PAGE, PAGES = 200, 20
+
+
+def split(text: str) -> tuple[str, ...]:
+    """Markdown in parts that are each one message."""
+    return formatting.split(text, lambda part: len(formatting.to_slack(part)) <= LONGEST_TEXT)
+
+
+def metadata(delivery: Delivery) -> dict[str, Any]:
+    return {"event_type": MARK, "event_payload": {"answer_id": delivery.id}}
+
+
+def rated(delivery: Delivery) -> bool:
+    """Whether people are asked what they think of it: below the last part of an answer, not below fixed texts."""
+    return delivery.last and delivery.reply.source is not Source.FALLBACK and delivery.action is Action.NONE
+
+
+def buttons(delivery: Delivery) -> dict[str, Any]:
+    """https://docs.slack.dev/reference/block-kit/block-elements/feedback-buttons-element"""
+
+    def button(text: str, verdict: str) -> dict[str, Any]:
+        return {"text": {"type": "plain_text", "text": text}, "value": f"{verdict}:{delivery.turn}"}
+
+    element = {
+        "type": "feedback_buttons",
+        "action_id": FEEDBACK,
+        "positive_button": button("Helpful", "up"),
+        "negative_button": button("Not helpful", "down"),
+    }
+    return {"type": "context_actions", "elements": [element]}
+
+
+def content(delivery: Delivery) -> dict[str, Any]:
+    """What a message says, its text first; with blocks that text is what notifications show."""
+    said: dict[str, Any] = {"text": formatting.to_slack(delivery.reply.text)}
+    if rated(delivery):
+        parts = formatting.split(delivery.reply.text, lambda part: len(formatting.to_slack(part)) <= LONGEST_SECTION)
+        sections = [
+            {"type": "section", "expand": True, "text": {"type": "mrkdwn", "text": formatting.to_slack(part)}} for part in parts
+        ]
+        said["blocks"] = [*sections, buttons(delivery)]
+    return said
+
+
+async def post(calls: AsyncWebClient, delivery: Delivery, channel: str) -> Receipt:
+    """Post one message, as plain text where Slack does not take its blocks.
+
+    :raises RetryLater:
+    :raises Unclear:
+    :raises DeliveryRefused:
+    """
+    thread = delivery.reply.address.thread
+    asked = thread.startswith(ASKED)
+    where: dict[str, Any] = {"channel": channel, **({"thread_ts": thread} if thread and not asked else {})}
+    fixed = {"mrkdwn": True, "unfurl_links": False, "unfurl_media": False, "metadata": metadata(delivery)}
+    said = content(delivery)
+    with judged():
+        try:
+            answer = await _plain_at_need(calls, {**where, **fixed}, said)
+        except SlackApiError as error:
+            if not asked or fault(error).code not in OUTSIDE:
+                raise
+            # The command works where the bot is not; then its reply goes to the person alone.
+            answer = await _plain_at_need(calls, {**where, **fixed, "channel": thread.removeprefix(ASKED)}, said)
+    return Receipt(delivery=delivery.id, platform_id=str(answer.get("ts") or ""))
+
+
+async def _plain_at_need(calls: AsyncWebClient, fixed: Mapping[str, Any], said: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return (await calls.chat_postMessage(**fixed, **said)).data  # type: ignore[return-value]
+    except SlackApiError as error:
+        if "blocks" not in said or fault(error).code not in BLOCKS:
+            raise
+    return (await calls.chat_postMessage(**fixed, text=said["text"])).data  # type: ignore[return-value]
+
+
+async def find(calls: AsyncWebClient, delivery: Delivery, channel: str, *, within: float) -> Receipt | None:
+    """The message of an earlier attempt, not older than `within` seconds.
+
+    :raises Unclear: it cannot be told now.
+    :raises DeliveryRefused: it never can.
+    """
+    thread = delivery.reply.address.thread
+    oldest = f"{time.time() - within:.6f}"
+    cursor = ""
+    for _ in range(PAGES):
+        try:
+            with judged():
+                page = await _page(calls, channel, thread, oldest=oldest, cursor=cursor)
+        except RetryLater as later:
+            # An attempt that is told to wait would forget that there was an earlier one; this keeps it in mind.
+            raise Unclear(f"Slack cannot say whether it was sent: {later}") from later
+        found = [one for one in page.get("messages") or [] if isinstance(one, dict) and _is(one, delivery)]
+        if found:
+            return Receipt(delivery=delivery.id, platform_id=str(found[0].get("ts") or ""))
+        cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
+        if not cursor:
+            return None
+    raise Unclear("too much was said since to find out whether it was sent")
+
+
+async def _page(calls: AsyncWebClient, channel: str, thread: str, *, oldest: str, cursor: str) -> Mapping[str, Any]:
+    how: dict[str, Any] = {"channel": channel, "include_all_metadata": True, "limit": PAGE, "oldest": oldest}
+    if cursor:
+        how["cursor"] = cursor
+    if thread and not thread.startswith(ASKED):
+        return (await calls.conversations_replies(ts=thread, **how)).data  # type: ignore[return-value]
+    return (await calls.conversations_history(**how)).data  # type: ignore[return-value]
+
+
+def _is(message: Mapping[str, Any], delivery: Delivery) -> bool:
+    marked = message.get("metadata")
+    payload = marked.get("event_payload") if isinstance(marked, dict) else None
+    return isinstance(payload, dict) and payload.get("answer_id") == delivery.id

@@ -1,0 +1,79 @@
+"""What Slack's part keeps in Redis, on a connection that is made when it is first needed."""
+
+import asyncio
+
+from engine import store
+from engine.crypto import Digests
+from engine.keys import slack
+from engine.settings import Settings
+from engine.store import AsyncClient, reachable
+
+#: How long the bot stays part of a thread in which nothing is said, seconds.
+ENGAGED_LIFE = 30 * 86_400
+#: An installation must be completed within this time, seconds. [D]
+STATE_LIFE = 600
+#: Longer than a refresh of tokens takes, seconds.
+ROTATING_LIFE = 30
+#: Longer than a reply is shown while it is made, seconds.
+STREAM_LIFE = 3600
+
+
+class Kept:
+    """Every method raises `StoreUnavailable` while Redis is away."""
+
+    def __init__(self, settings: Settings, client: AsyncClient) -> None:
+        """`client` None: one of our own is made."""
+        self._settings = settings
+        self._digests = Digests(settings.secret_key)
+        self._client = client
+        self._own: AsyncClient = None
+        self._opening = asyncio.Lock()
+
+    async def client(self) -> AsyncClient:
+        """The connection, made on first use."""
+        if self._client is not None:
+            return self._client
+        async with self._opening:
+            if self._own is None:
+                self._own = await store.connect_async(self._settings)
+        return self._own
+
+    async def close(self) -> None:
+        own, self._own = self._own, None
+        if own is not None:
+            await own.aclose()
+
+    def key(self, kind: str, *parts: str) -> str:
+        return slack(kind, self._digests.of(f"slack-{kind}", *parts))
+
+    async def get(self, key: str) -> bytes | None:
+        client = await self.client()
+        with reachable():
+            found: bytes | None = await client.get(key)
+        return found
+
+    async def put(self, key: str, value: bytes, *, life: float | None = None, new: bool = False) -> bool:
+        """Keep it for `life` seconds, or for good; `new`: only where nothing is kept. Says whether it is kept."""
+        client = await self.client()
+        with reachable():
+            return bool(await client.set(key, value, px=round(life * 1000) if life else None, nx=new))
+
+    async def drop(self, key: str) -> bool:
+        """Says whether there was one: of several who ask at once, one alone is told so."""
+        client = await self.client()
+        with reachable():
+            return bool(await client.delete(key))
+
+    async def fields(self, key: str) -> dict[str, str]:
+        client = await self.client()
+        with reachable():
+            found = await client.hgetall(key)
+        return {name.decode(): value.decode() for name, value in found.items()}
+
+    async def set_fields(self, key: str, fields: dict[str, str], *, life: int) -> None:
+        client = await self.client()
+        with reachable():
+            pipeline = client.pipeline(transaction=False)
+            pipeline.hset(key, mapping=fields)
+            pipeline.expire(key, life)
+            await pipeline.execute()
