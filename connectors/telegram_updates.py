@@ -56,8 +56,8 @@ class Me:
 
     account: TelegramBot
     id: int
-    #: Without `@`, in lower case; empty until the API has told it.
-    username: str = ""
+    #: Without `@`, in lower case; None until the API has told it.
+    username: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,12 @@ def _heard(message: Message, me: Me) -> _Heard | None:
 def _names_me(entity: MessageEntity, said: str, me: Me) -> bool:
     if entity.type == MessageEntity.TEXT_MENTION:
         return entity.user is not None and entity.user.id == me.id
-    return me.username != "" and said.lower().partition("@")[2] == me.username
+    return bool(me.username) and said.lower().partition("@")[2] == me.username
 
 
 def _need_name(me: Me, said: Iterable[str]) -> None:
     """Somebody is named, and we do not know yet who we are."""
-    if not me.username and any("@" in name for name in said):
+    if me.username is None and any("@" in name for name in said):
         raise Overloaded("the name of the bot is not known yet: send it again")
 
 
@@ -185,9 +185,13 @@ def _address(message: Message, me: Me) -> Address:
 
 
 def _ids(update: Update, message: Message, me: Me) -> tuple[str, ...]:
-    """Of the message (an edit has the same), of the update, and of the album, which counts as one message."""
+    """Of the message (an edit has the same), of the update, and of the album, which counts as one message.
+
+    The text of an album of photos stands below its first, that of files below the last: there it must be no repeat of the others.
+    """
     chat = f"{me.id}/{message.chat.id}"
-    album = (f"{chat}/album-{message.media_group_id}",) if message.media_group_id else ()
+    apart = message.caption and (message.document or message.audio)
+    album = (f"{chat}/album-{message.media_group_id}",) if message.media_group_id and not apart else ()
     return (f"{chat}/{_whole(message.message_id)}", f"{me.id}/{update.update_id}", *album)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import logging
 import subprocess
@@ -189,6 +190,15 @@ def test_an_album_is_one_message() -> None:
 
     assert isinstance(notice, Notice)
     assert set(the_message(first).dedupe_ids) & set(notice.logical_ids) == {f"{ME}/42/album-a1"}
+
+
+def test_the_text_below_the_last_of_several_files_is_no_repeat() -> None:
+    file = {"file_id": "f", "file_unique_id": "u"}
+    (notice,) = parsed(update(None, document=file, media_group_id="a2"))
+    last = the_message(update(None, caption="What are these?", document=file, media_group_id="a2"))
+
+    assert isinstance(notice, Notice)
+    assert not set(last.dedupe_ids) & set(notice.logical_ids)
 
 
 def photo() -> dict[str, Any]:
@@ -557,6 +567,20 @@ def test_a_press_is_answered_at_once(door: Door, telegram: SimulatedTelegram) ->
     wait_for(lambda: len(telegram.answered) == 2)
 
 
+def test_a_verdict_about_a_reply_is_kept(door: Door, telegram: SimulatedTelegram, redis_client: redis.Redis) -> None:
+    settings = dataclasses.replace(door.settings, quiet_chat=0.0)
+    address = Address(platform="telegram", tenant="shop", channel="shop/42")
+    (delivery_id,) = queue(Desk(redis_client, Lanes(settings)), address, "an answer")
+    turn = delivery_id.rpartition("-")[0]
+    sends(settings, delivery(id=delivery_id), telegram=telegram)
+    (row,) = telegram.sent[0]["reply_markup"]["inline_keyboard"]
+    push(door, MAKER.press(row[1]["callback_data"]))
+
+    (kept,) = redis_client.keys("rm:*:v:*")
+    assert kept.endswith(turn.encode())
+    assert redis_client.hget(kept, "verdict") == b"down"
+
+
 def test_a_person_is_asked_for_by_a_command(door: Door, redis_client: redis.Redis) -> None:
     said = command("/human")
     push(door, said)
@@ -707,6 +731,15 @@ def test_polling_goes_on_after(fault: Fault, polled: Settings, telegram: Simulat
         "telegram.away",
         "telegram.back",
     ] * 2
+
+
+def test_polls_that_are_not_held_are_spaced(polled: Settings, telegram: SimulatedTelegram) -> None:
+    telegram.go_wrong("/getUpdates", *[Fault(status=200, body={"ok": True, "result": []})] * 3)
+    with opened(polled):
+        wait_for(lambda: len(telegram.to("/getUpdates")) == 4)
+
+    moments = [call.at for call in telegram.to("/getUpdates")]
+    assert all(later - earlier > 0.4 for earlier, later in itertools.pairwise(moments))
 
 
 def test_a_token_is_never_logged(polled: Settings, telegram: SimulatedTelegram, redis_client: redis.Redis) -> None:

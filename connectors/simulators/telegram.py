@@ -35,7 +35,7 @@ class Refused(Exception):
 
 
 class SimulatedTelegram(Simulator):
-    """One bot, with chats that exist as soon as somebody writes to them."""
+    """One bot; every chat exists that is not said to be unknown."""
 
     def __init__(self, token: str = "700001:AAE-simulated_token", username: str = "ShopBot") -> None:  # noqa: S107 - opens nothing
         super().__init__()
