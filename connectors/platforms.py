@@ -36,11 +36,6 @@ STREAMING = frozenset({page.NAME, "slack", "telegram"})
 TYPING = STREAMING | {"chatwoot", "sunshine"}
 
 
-def module_of(platform: str) -> str:
-    """The module of a platform with accounts."""
-    return _WITH_ACCOUNTS[platform][0]
-
-
 def table(settings: Settings, client: AsyncClient) -> Mapping[str, Platform]:
     """Every platform by its name. `client` is where the chat page's replies go: only sending uses it.
 

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from engine import values
 from engine.errors import SettingsError
@@ -26,6 +26,9 @@ def part(
 class Account:
     """What every account has."""
 
+    #: What to do at the platform itself, in a few lines; `{name}` is the account's.
+    STEPS: ClassVar[str] = ""
+
     #: The name in the path: lower case, `-` for `_`.
     name: str
     tenant: str = part("whose bot this is (default: the account's name)")
@@ -34,6 +37,13 @@ class Account:
 @dataclass(frozen=True, kw_only=True)
 class SlackApp(Account):
     """One Slack app, in one workspace (`bot_token`) or in many (`client_id` and `client_secret`)."""
+
+    STEPS: ClassVar[str] = (
+        "1. https://api.slack.com/apps, Create New App, From a manifest:\n"
+        "   paste what `replymill slack manifest --name {name}` prints.\n"
+        "2. Install it; Basic Information has the signing secret, OAuth & Permissions the bot token.\n"
+        "3. Without a public address: an app-level token with connections:write, and Socket Mode on."
+    )
 
     signing_secret: str = part("the app's signing secret (Basic Information)", parse=values.secret, secret=True, required=True)
     bot_token: str = part("`xoxb-` token of the one workspace; empty: installed by OAuth", secret=True)
@@ -51,6 +61,12 @@ class SlackApp(Account):
 class TelegramBot(Account):
     """One Telegram bot, polled unless it has a webhook."""
 
+    STEPS: ClassVar[str] = (
+        "1. In Telegram write to @BotFather: /newbot, a name, a user name that ends in `bot`; it answers with the token.\n"
+        "2. For groups: add the bot; it hears commands, replies to it, and messages that name it.\n"
+        "3. Nothing more: it is polled. With ..._WEBHOOK_URL, https://<this service>/telegram/{name}, it is called."
+    )
+
     token: str = part("the bot's token from BotFather", parse=values.secret, secret=True, required=True)
     webhook_url: str = part("public https address of /telegram/<name>; empty: the bot is polled", parse=values.url("https", "http"))
     webhook_secret: str = part("secret token of the webhook, 16 to 256 of A-Z a-z 0-9 _ -", parse=values.secret, secret=True)
@@ -61,6 +77,11 @@ class TelegramBot(Account):
 class ChatwootBot(Account):
     """One AgentBot of Chatwoot."""
 
+    STEPS: ClassVar[str] = (
+        "1. Settings, Bots, Add Bot: webhook URL https://<this service>/chatwoot/{name}; copy its access token and secret.\n"
+        "2. Settings, Inboxes, your inbox, Bot configuration: choose the bot."
+    )
+
     base_url: str = part("address of Chatwoot", parse=values.url("https", "http"), required=True)
     access_token: str = part("the AgentBot's access token", parse=values.secret, secret=True, required=True)
     secret: str = part("the AgentBot's webhook secret (Chatwoot 4.13 and newer)", parse=values.secret, secret=True, required=True)
@@ -70,6 +91,12 @@ class ChatwootBot(Account):
 @dataclass(frozen=True, kw_only=True)
 class ZendeskDesk(Account):
     """Tickets of one Zendesk."""
+
+    STEPS: ClassVar[str] = (
+        "1. Add an agent for the bot, and an API token.\n"
+        "2. Webhooks, Create webhook: https://<this service>/zendesk/{name}, POST, JSON; reveal its signing secret.\n"
+        "3. A trigger with the body that docs/zendesk.md shows."
+    )
 
     base_url: str = part("https://<subdomain>.zendesk.com", parse=values.url("https", "http"), required=True)
     email: str = part("e-mail of the user that the bot writes as", required=True)
@@ -82,6 +109,13 @@ class ZendeskDesk(Account):
 @dataclass(frozen=True, kw_only=True)
 class SunshineApp(Account):
     """One app of Sunshine Conversations (Zendesk messaging)."""
+
+    STEPS: ClassVar[str] = (
+        "1. An integration with the webhook https://<this service>/sunshine/{name} and conversation:message;\n"
+        "   copy its shared secret.\n"
+        "2. A Conversations API key: app id, key id, secret.\n"
+        "3. A place on the switchboard: three calls that docs/sunshine.md shows."
+    )
 
     base_url: str = part("API address", default="https://api.smooch.io", parse=values.url("https", "http"))
     app_id: str = part("id of the app", required=True)
@@ -96,6 +130,12 @@ class SunshineApp(Account):
 class IntercomApp(Account):
     """One Intercom workspace."""
 
+    STEPS: ClassVar[str] = (
+        "1. A teammate for the bot; its id is the admin id.\n"
+        "2. Developer Hub, New app: access token and client secret.\n"
+        "3. Webhooks: https://<this service>/intercom/{name}, with the topics that docs/intercom.md lists."
+    )
+
     base_url: str = part("API address", default="https://api.intercom.io", parse=values.url("https", "http"))
     access_token: str = part("access token of the app", parse=values.secret, secret=True, required=True)
     client_secret: str = part("client secret of the app, which signs its webhooks", parse=values.secret, secret=True, required=True)
@@ -107,6 +147,11 @@ class IntercomApp(Account):
 class FreshchatBot(Account):
     """One Freshchat account."""
 
+    STEPS: ClassVar[str] = (
+        "1. An agent for the bot, and an API token.\n"
+        "2. Admin settings, Webhooks: https://<this service>/freshchat/{name}; the same page shows the public key."
+    )
+
     base_url: str = part("https://<account>.freshchat.com", parse=values.url("https", "http"), required=True)
     token: str = part("API token", parse=values.secret, secret=True, required=True)
     public_key: str = part("RSA public key of the webhook, PEM or its base64 lines", required=True)
@@ -117,6 +162,12 @@ class FreshchatBot(Account):
 @dataclass(frozen=True, kw_only=True)
 class ZammadDesk(Account):
     """Tickets of one Zammad."""
+
+    STEPS: ClassVar[str] = (
+        "1. A user for the bot with the role Agent, and an access token of it with ticket.agent.\n"
+        "2. Manage, Webhooks: https://<this service>/zammad/{name}, with a signature token of your own.\n"
+        "3. The two triggers that docs/zammad.md shows."
+    )
 
     base_url: str = part("address of Zammad", parse=values.url("https", "http"), required=True)
     token: str = part("access token of the user that the bot writes as", parse=values.secret, secret=True, required=True)

@@ -1,7 +1,6 @@
 """`replymill init`: a commented `.env` for the platforms that a person names, and what to do at each of them."""
 
 import base64
-import importlib
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +8,6 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
-from connectors.platforms import module_of
 from engine.accounts import SECTIONS, parts
 from engine.endpoints import WEBHOOK_PARTS
 from engine.errors import SettingsError
@@ -71,8 +69,7 @@ def steps(platform: str, name: str) -> str:
     """What to do at the platform itself."""
     if platform == WEBHOOK:
         return f"Give the secret to what sends, and let it post to /webhooks/{name}: docs/webhooks.md has a program that does."
-    told: str = importlib.import_module(module_of(platform)).steps(name)
-    return told
+    return f"{SECTIONS[platform].STEPS.format(name=name)}\nMore in docs/{platform}.md."
 
 
 def _meanings(platform: str) -> dict[str, str]:
@@ -87,7 +84,7 @@ def _meaning(one: "Field[Any]") -> str:
 
 
 def _quoted(value: str) -> str:
-    """As python-dotenv reads it back, whatever is in it."""
+    """As it is read back, whatever is in it."""
     if not any(character in value for character in " #'\"\\\n$"):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
