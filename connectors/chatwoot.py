@@ -6,20 +6,18 @@ delivery's id among its `content_attributes`, by which an unclear send is found 
 """
 
 import hashlib
-import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from connectors import formatting
 from connectors.api import Api
-from connectors.bodies import answerable, read_as, read_object
+from connectors.bodies import read_as, read_object
 from connectors.chatwoot_api import (
     MESSAGES,
     PER_SECONDS,
     assign,
+    check,
     is_before,
     listed,
     look,
@@ -30,8 +28,9 @@ from connectors.chatwoot_api import (
     shown,
     stop_typing,
 )
-from connectors.contract import Acknowledgement, Deletion, Edit, Inbound, Notice, Ownership, Request, Taken
-from connectors.signatures import Clock, Scheme, verify
+from connectors.chatwoot_events import SCHEME, Message, StatusEvent, changed_by, delivery_of, inbound_of, is_for_us, probe
+from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken
+from connectors.signatures import verify
 from connectors.wishes import read
 from engine.accounts import ChatwootBot
 from engine.errors import (
@@ -44,72 +43,18 @@ from engine.errors import (
     Withdrawn,
 )
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Receipt
+from engine.messages import Action, Address, Delivery, Owner, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient
 
 NAME = "chatwoot"
 
-#: Chatwoot 4.13 and newer, PR 13892 [D].
-SCHEME = Scheme(
-    signature_header="x-chatwoot-signature",
-    prefix="sha256=",
-    template=b"{timestamp}.{body}",
-    timestamp_header="x-chatwoot-timestamp",
-    clock=Clock.UNIX,
-)
-
 #: Characters of one message, `app/models/message.rb` [S].
 LONGEST = 150_000
 
-_DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}")
 _CONVERSATION_EVENTS = frozenset({"conversation_status_changed", "conversation_opened", "conversation_resolved"})
 #: The next message of a resolved conversation makes it pending again, where its inbox has a bot.
 _OWNERS = {"pending": Owner.BOT, "resolved": Owner.BOT, "open": Owner.HUMAN, "snoozed": Owner.HUMAN}
-
-
-class _Account(msgspec.Struct, frozen=True):
-    id: int
-
-
-class _Place(msgspec.Struct, frozen=True):
-    #: As agents see it; unique within an account.
-    id: int
-    status: str
-
-
-class _Sender(msgspec.Struct, frozen=True):
-    id: int | None = None
-    type: str | None = None
-
-
-class _Message(msgspec.Struct, frozen=True):
-    """`message_created` and `message_updated`."""
-
-    id: int
-    account: _Account
-    conversation: _Place
-    #: A word in events, its number elsewhere.
-    message_type: str | int
-    private: bool | None = None
-    content: str | None = None
-    sender: _Sender | None = None
-    content_attributes: dict[str, Any] | None = None
-    #: Newer versions name what an update changed.
-    changed_attributes: Any = None
-
-
-class _LastMessage(msgspec.Struct, frozen=True):
-    account_id: int | None = None
-
-
-class _StatusEvent(msgspec.Struct, frozen=True):
-    """A conversation as its own events show it: the account stands in its last message alone."""
-
-    id: int
-    status: str
-    account: _Account | None = None
-    messages: tuple[_LastMessage, ...] = ()
 
 
 class Chatwoot:
@@ -145,15 +90,15 @@ class Chatwoot:
             if not isinstance(event, str):
                 raise UnparseableMessage("a body without `event`")
             if event in _CONVERSATION_EVENTS:
-                return self._owned(request.name, read_as(found, _StatusEvent))
+                return self._owned(request.name, read_as(found, StatusEvent))
             if event in {"message_created", "message_updated"}:
-                return self._said(request, event, read_as(found, _Message))
+                return self._said(request, event, read_as(found, Message))
         except MalformedRequest as error:
             raise UnparseableMessage(str(error)) from error
         return ()
 
     def origin(self, request: Request) -> tuple[Address, str]:
-        named = _delivery(request) or hashlib.sha256(request.body).hexdigest()
+        named = delivery_of(request) or hashlib.sha256(request.body).hexdigest()
         return self._address(request.name, "", ""), f"{request.name}/event/{named}"
 
     def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
@@ -204,29 +149,35 @@ class Chatwoot:
         api, place = self._reach(address)
         await api.call("POST", f"{place}/toggle_typing_status", {"typing_status": "on"})
 
+    async def check(self) -> Sequence[Check]:
+        return [await check(self._client(bot), bot.name) for bot in self._bots.values()]
+
+    def probes(self) -> Mapping[str, Request]:
+        return {f"/chatwoot/{name}": probe(name, bot.secret.split()[0]) for name, bot in self._bots.items()}
+
     async def close(self) -> None:
         for api in self._apis.values():
             await api.close()
         self._apis.clear()
 
-    def _owned(self, name: str, event: _StatusEvent) -> tuple[Inbound, ...]:
+    def _owned(self, name: str, event: StatusEvent) -> tuple[Inbound, ...]:
         accounts = [event.account.id] if event.account else [one.account_id for one in event.messages if one.account_id is not None]
         owner = _OWNERS.get(event.status)
         if owner is None or not accounts:
             return ()
         return (Ownership(self._address(name, accounts[0], event.id), owner),)
 
-    def _said(self, request: Request, event: str, message: _Message) -> tuple[Inbound, ...]:
-        if not _is_for_us(message):
+    def _said(self, request: Request, event: str, message: Message) -> tuple[Inbound, ...]:
+        if not is_for_us(message):
             return ()
         address = self._address(request.name, message.account.id, message.conversation.id)
         logical_id = f"{request.name}/{message.account.id}/{message.id}"
         if event == "message_updated":
-            return _changed(address, logical_id, message)
-        delivery = _delivery(request)
+            return changed_by(address, logical_id, message)
+        delivery = delivery_of(request)
         ids = (logical_id, f"{request.name}/event/{delivery}") if delivery else (logical_id,)
         try:
-            return (read(_inbound(address, message, ids)),)
+            return (read(inbound_of(address, message, ids)),)
         except NothingToAnswer:
             return (Notice(address, ids, self._settings.no_text),)
 
@@ -242,10 +193,14 @@ class Chatwoot:
         bot = self._bots.get(name)
         if bot is None:
             raise DeliveryRefused(f"the Chatwoot bot {name!r} is not configured any more")
-        if name not in self._apis:
+        return self._client(bot), f"/api/v1/accounts/{account}/conversations/{address.thread}"
+
+    def _client(self, bot: ChatwootBot) -> Api:
+        """One for each bot, made inside the event loop that uses it."""
+        if bot.name not in self._apis:
             headers = {"api_access_token": bot.access_token}
-            self._apis[name] = Api("Chatwoot", bot.base_url, headers=headers, connections=self._settings.deliveries)
-        return self._apis[name], f"/api/v1/accounts/{account}/conversations/{address.thread}"
+            self._apis[bot.name] = Api("Chatwoot", bot.base_url, headers=headers, connections=self._settings.deliveries)
+        return self._apis[bot.name]
 
     async def _hand_over(self, delivery: Delivery, api: Api, place: str, seen: dict[str, Any] | None) -> Receipt:
         """The text, a private note, the team, and last the status, by which a repeat sees that all is done."""
@@ -261,39 +216,3 @@ class Chatwoot:
         await assign(api, place, self._bots[delivery.reply.address.channel.partition("/")[0]].team_id)
         await api.call("POST", f"{place}/toggle_status", {"status": "open"})
         return receipt
-
-
-def _is_for_us(message: _Message) -> bool:
-    """A customer wrote it, in a conversation that is the bot's."""
-    incoming = message.message_type in ("incoming", 0) and not message.private
-    by_contact = message.sender is None or message.sender.type in (None, "contact")
-    return incoming and by_contact and message.conversation.status == "pending"
-
-
-def _changed(address: Address, logical_id: str, message: _Message) -> tuple[Inbound, ...]:
-    """What an update says: a deletion leaves a fixed text behind, and most other updates leave the text alone."""
-    if (message.content_attributes or {}).get("deleted"):
-        return (Deletion(address, logical_id),)
-    if not _content_changed(message.changed_attributes):
-        return ()
-    try:
-        return (Edit(_inbound(address, message, (logical_id,))),)
-    except NothingToAnswer:
-        return ()
-
-
-def _content_changed(changed: Any) -> bool:
-    """Whether an update names the text among what changed, or names nothing."""
-    named = changed if isinstance(changed, list) else [changed]
-    return changed is None or any(isinstance(one, dict) and "content" in one for one in named)
-
-
-def _inbound(address: Address, message: _Message, ids: tuple[str, ...]) -> InboundMessage:
-    sender = str(message.sender.id or "") if message.sender else ""
-    return InboundMessage(address=address, sender=sender, text=answerable(message.content), dedupe_ids=ids)
-
-
-def _delivery(request: Request) -> str:
-    """Chatwoot's id of the request, the same for its repeats; empty if there is none."""
-    found = request.headers.get("x-chatwoot-delivery", "")
-    return found if _DELIVERY.fullmatch(found) else ""

@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 
 from connectors.api import Api
+from connectors.contract import Check
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater
 from engine.messages import Delivery, Receipt
 
@@ -111,3 +112,15 @@ def is_before(message: dict[str, Any], delivery: Delivery) -> bool:
     """Whether nothing follows the message that a reply answers, or the part before it: then the reply is not there."""
     answered = delivery.reply.reference.rpartition("/")[2]
     return str(message.get("id")) == answered or mark_of(message).rpartition("-")[0] == delivery.turn
+
+
+async def check(api: Api, name: str) -> Check:
+    """Whether Chatwoot knows the token: it refuses a bot its profile, and says so otherwise than to a stranger."""
+    what = f"chatwoot {name}"
+    try:
+        found = await _get(api, "/api/v1/profile")
+    except DeliveryRefused as error:
+        return Check(what, False, f"the access token is refused ({error})", "copy the token of the bot: Settings > Bots")
+    if found is None:
+        return Check(what, True, "the access token of a bot is taken")
+    return Check(what, True, "the access token of a user is taken", "replies bear the name of that user")

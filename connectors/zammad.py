@@ -6,9 +6,10 @@ before a reply is posted, because an agent may have taken it meanwhile. A posted
 """
 
 import hashlib
+import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,10 +18,10 @@ import msgspec
 from connectors import formatting
 from connectors.api import Api
 from connectors.bodies import answerable, read_as, read_object
-from connectors.contract import Acknowledgement, Inbound, Notice, Ownership, Request, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken
 from connectors.signatures import Scheme, verify
 from connectors.wishes import read
-from connectors.zammad_api import is_ours, load, marks_of, note, post_article, reply_to, text_of
+from connectors.zammad_api import check, is_ours, load, marks_of, note, post_article, reply_to, text_of
 from engine.accounts import ZammadDesk
 from engine.errors import DeliveryRefused, MalformedRequest, NothingToAnswer, RetryLater, Unclear, UnparseableMessage, Withdrawn
 from engine.limits import Limit
@@ -154,6 +155,12 @@ class Zammad:
         posted = marks_of(articles)
         return Receipt(delivery=delivery.id, platform_id=posted[delivery.id]) if delivery.id in posted else None
 
+    async def check(self) -> Sequence[Check]:
+        return [await check(self._client(desk), desk.name) for desk in self._desks.values()]
+
+    def probes(self) -> Mapping[str, Request]:
+        return {f"/zammad/{name}": _probe(name, desk.webhook_secret.split()[0]) for name, desk in self._desks.items()}
+
     async def close(self) -> None:
         for api in self._apis.values():
             await api.close()
@@ -185,10 +192,14 @@ class Zammad:
         desk = self._desks.get(address.channel)
         if desk is None:
             raise DeliveryRefused(f"the Zammad desk {address.channel!r} is not configured any more")
+        return self._client(desk), address.thread
+
+    def _client(self, desk: ZammadDesk) -> Api:
+        """One for each desk, made inside the event loop that uses it."""
         if desk.name not in self._apis:
             headers = {"authorization": f"Token token={desk.token}"}
             self._apis[desk.name] = Api("Zammad", desk.base_url, headers=headers, connections=self._settings.deliveries)
-        return self._apis[desk.name], address.thread
+        return self._apis[desk.name]
 
     async def _post(self, delivery: Delivery, api: Api, ticket_id: str, articles: Sequence[Any]) -> Receipt:
         body = formatting.to_html(delivery.reply.text)
@@ -238,3 +249,10 @@ def _delivery(request: Request) -> str:
     """Zammad's id of the job that sent the request, the same for its repeats; empty if there is none."""
     found = request.headers.get("x-zammad-delivery", "")
     return found if _DELIVERY.fullmatch(found) else ""
+
+
+def _probe(name: str, secret: str) -> Request:
+    """A signed webhook that says nothing."""
+    body = b'{"ticket":{"id":0}}'
+    digest = hmac.digest(secret.encode(), body, hashlib.sha1).hex()
+    return Request(name, {"content-type": "application/json", SCHEME.signature_header: f"{SCHEME.prefix}{digest}"}, body)

@@ -5,6 +5,8 @@ from html.parser import HTMLParser
 from typing import Any
 
 from connectors.api import Api
+from connectors.contract import Check
+from engine.errors import DeliveryRefused
 
 #: Among the `preferences` of what we post.
 _MARK = "replymill_id"
@@ -32,6 +34,16 @@ async def is_ours(api: Api, ticket: Mapping[str, Any]) -> bool:
         return True
     me = await api.call("GET", "/api/v1/users/me")
     return isinstance(me, dict) and me.get("id") == owner
+
+
+async def check(api: Api, name: str) -> Check:
+    """Whose token it is."""
+    what = f"zammad {name}"
+    try:
+        me = await api.call("GET", "/api/v1/users/me")
+    except DeliveryRefused as error:
+        return Check(what, False, f"the token is refused ({error})", "it needs the permission ticket.agent")
+    return Check(what, True, f"the token of {me.get('login') if isinstance(me, dict) else 'nobody'} is taken")
 
 
 def marks_of(articles: Sequence[Any]) -> dict[str, str]:

@@ -22,7 +22,20 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from connectors.chatwoot import LONGEST, Chatwoot
-from connectors.contract import Askable, Deletion, Edit, HandOver, Notice, Ownership, Receiver, Request, Showing, Stop
+from connectors.contract import (
+    Askable,
+    Checkable,
+    Deletion,
+    Edit,
+    HandOver,
+    Notice,
+    Ownership,
+    Probing,
+    Receiver,
+    Request,
+    Showing,
+    Stop,
+)
 from connectors.simulators.chatwoot import ACCOUNT, Conversation, SimulatedChatwoot, raw
 from connectors.simulators.server import Fault
 from engine.accounts import ChatwootBot
@@ -701,3 +714,38 @@ def test_a_reply_that_an_agent_overtook_is_no_dead_letter(
     delivered(settings, lambda: lanes.backlog(lanes.shards[0]).run(redis_client)[1].messages == 0)
     assert talk.public() == []
     assert redis_client.zcard("rm:{0}:dead") == 0
+
+
+# -- the doctor --------------------------------------------------------------------------------------------------------------------
+
+
+def checked(url: str, **bot: Any) -> Any:
+    async def checking() -> Any:
+        platform = Chatwoot(with_bot(Settings(), url, **bot))
+        (found,) = await asyncio.gather(platform.check(), return_exceptions=True)
+        await platform.close()
+        return found
+
+    return asyncio.run(checking())
+
+
+def test_the_doctor_tells_the_token_of_a_bot_from_that_of_a_user_and_of_nobody(chatwoot: SimulatedChatwoot) -> None:
+    (bot,) = checked(chatwoot.url)
+    (nobody,) = checked(chatwoot.url, access_token="some other access token")
+    chatwoot.lists = True
+    (user,) = checked(chatwoot.url)
+
+    assert isinstance(PLATFORM, Checkable)
+    assert (bot.ok, user.ok, nobody.ok) == (True, True, False)
+    assert "of a bot" in bot.found
+    assert "of a user" in user.found
+    assert "Invalid Access Token" in nobody.found
+    assert isinstance(checked("http://127.0.0.1:9"), RetryLater)
+
+
+def test_the_doctors_own_event_is_taken_and_starts_nothing(door: Door, redis_client: redis.Redis) -> None:
+    assert isinstance(PLATFORM, Probing)
+    ((path, request),) = PLATFORM.probes().items()
+
+    assert door.http.post(path, content=request.body, headers=dict(request.headers)).status_code == 200
+    assert redis_client.keys("rm:{0}:*") == []

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from connectors.contract import Askable, HandOver, Notice, Ownership, Receiver, Request, Stop
+from connectors.contract import Askable, Checkable, HandOver, Notice, Ownership, Probing, Receiver, Request, Stop
 from connectors.simulators.server import Fault
 from connectors.simulators.zammad import AGENT, BOT, SimulatedZammad, Ticket, raw
 from connectors.zammad import LONGEST, Zammad
@@ -622,3 +622,35 @@ def test_a_reply_whose_connection_broke_is_there_once(
     delivered(settings, lambda: lanes.backlog(lanes.shards[0]).run(redis_client)[1].messages == 0)
     assert len(ticket.by_bot()) == 1
     assert redis_client.zcard("rm:{0}:dead") == 0
+
+
+# -- the doctor --------------------------------------------------------------------------------------------------------------------
+
+
+def checked(url: str, **desk: Any) -> Any:
+    async def checking() -> Any:
+        platform = Zammad(with_desk(Settings(), url, **desk))
+        (found,) = await asyncio.gather(platform.check(), return_exceptions=True)
+        await platform.close()
+        return found
+
+    return asyncio.run(checking())
+
+
+def test_the_doctor_says_whose_token_it_is(zammad: SimulatedZammad) -> None:
+    (known,) = checked(zammad.url)
+    (unknown,) = checked(zammad.url, token="some other access token")
+
+    assert isinstance(PLATFORM, Checkable)
+    assert (known.ok, unknown.ok) == (True, False)
+    assert "bot" in known.found
+    assert "Authentication required" in unknown.found
+    assert isinstance(checked("http://127.0.0.1:9"), RetryLater)
+
+
+def test_the_doctors_own_webhook_is_taken_and_starts_nothing(door: Door, redis_client: redis.Redis) -> None:
+    assert isinstance(PLATFORM, Probing)
+    ((path, request),) = PLATFORM.probes().items()
+
+    assert door.http.post(path, content=request.body, headers=dict(request.headers)).status_code == 200
+    assert redis_client.keys("rm:{0}:*") == []

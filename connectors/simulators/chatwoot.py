@@ -15,6 +15,7 @@ from aiohttp import web
 from connectors.simulators.server import Simulator
 
 ACCOUNT = 7
+_NOT_FOR_BOTS = "Access to this endpoint is not authorized for bots"
 _PLACE = "/api/v1/accounts/7/conversations/{conversation:[0-9]+}"
 
 
@@ -54,6 +55,7 @@ class SimulatedChatwoot(Simulator):
 
     def routes(self) -> Sequence[web.RouteDef]:
         return [
+            web.get("/api/v1/profile", self._profile),
             web.get(_PLACE, self._guarded(self._show)),
             web.get(f"{_PLACE}/messages", self._guarded(self._list)),
             web.post(f"{_PLACE}/messages", self._guarded(self._create)),
@@ -137,7 +139,7 @@ class SimulatedChatwoot(Simulator):
                 return web.json_response({"error": "Invalid Access Token"}, status=401)
             listing = request.path.endswith("/messages")
             if request.method == "GET" and not (self.lists if listing else self.shows):
-                return web.json_response({"error": "Access to this endpoint is not authorized for bots"}, status=401)
+                return web.json_response({"error": _NOT_FOR_BOTS}, status=401)
             conversation = self.conversations.get(int(request.match_info["conversation"]))
             if conversation is None:
                 return web.json_response({"error": "Resource could not be found"}, status=404)
@@ -146,6 +148,13 @@ class SimulatedChatwoot(Simulator):
             return answer if isinstance(answer, web.StreamResponse) else web.json_response(answer)
 
         return guarded
+
+    async def _profile(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("api_access_token") != self.token:
+            return web.json_response({"error": "Invalid Access Token"}, status=401)
+        if self.lists:
+            return web.json_response({"id": 1, "name": "Agent"})
+        return web.json_response({"error": _NOT_FOR_BOTS}, status=401)
 
     def _show(self, conversation: Conversation, _: dict[str, Any]) -> Any:
         return self._shown(conversation)

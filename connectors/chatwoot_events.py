@@ -1,0 +1,114 @@
+"""The events of Chatwoot: their shapes, their signature, and what they say."""
+
+import hashlib
+import hmac
+import re
+import time
+from typing import Any
+
+import msgspec
+
+from connectors.bodies import answerable
+from connectors.contract import Deletion, Edit, Inbound, Request
+from connectors.signatures import Clock, Scheme
+from engine.errors import NothingToAnswer
+from engine.messages import Address, InboundMessage
+
+#: Chatwoot 4.13 and newer, PR 13892 [D].
+SCHEME = Scheme(
+    signature_header="x-chatwoot-signature",
+    prefix="sha256=",
+    template=b"{timestamp}.{body}",
+    timestamp_header="x-chatwoot-timestamp",
+    clock=Clock.UNIX,
+)
+
+_DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+class Account(msgspec.Struct, frozen=True):
+    id: int
+
+
+class Place(msgspec.Struct, frozen=True):
+    #: As agents see it; unique within an account.
+    id: int
+    status: str
+
+
+class Sender(msgspec.Struct, frozen=True):
+    id: int | None = None
+    type: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """`message_created` and `message_updated`."""
+
+    id: int
+    account: Account
+    conversation: Place
+    #: A word in events, its number elsewhere.
+    message_type: str | int
+    private: bool | None = None
+    content: str | None = None
+    sender: Sender | None = None
+    content_attributes: dict[str, Any] | None = None
+    #: Newer versions name what an update changed.
+    changed_attributes: Any = None
+
+
+class LastMessage(msgspec.Struct, frozen=True):
+    account_id: int | None = None
+
+
+class StatusEvent(msgspec.Struct, frozen=True):
+    """A conversation as its own events show it: the account stands in its last message alone."""
+
+    id: int
+    status: str
+    account: Account | None = None
+    messages: tuple[LastMessage, ...] = ()
+
+
+def is_for_us(message: Message) -> bool:
+    """A customer wrote it, in a conversation that is the bot's."""
+    incoming = message.message_type in ("incoming", 0) and not message.private
+    by_contact = message.sender is None or message.sender.type in (None, "contact")
+    return incoming and by_contact and message.conversation.status == "pending"
+
+
+def changed_by(address: Address, logical_id: str, message: Message) -> tuple[Inbound, ...]:
+    """What an update says: a deletion leaves a fixed text behind, and most other updates leave the text alone."""
+    if (message.content_attributes or {}).get("deleted"):
+        return (Deletion(address, logical_id),)
+    if not _content_changed(message.changed_attributes):
+        return ()
+    try:
+        return (Edit(inbound_of(address, message, (logical_id,))),)
+    except NothingToAnswer:
+        return ()
+
+
+def _content_changed(changed: Any) -> bool:
+    """Whether an update names the text among what changed, or names nothing."""
+    named = changed if isinstance(changed, list) else [changed]
+    return changed is None or any(isinstance(one, dict) and "content" in one for one in named)
+
+
+def inbound_of(address: Address, message: Message, ids: tuple[str, ...]) -> InboundMessage:
+    sender = str(message.sender.id or "") if message.sender else ""
+    return InboundMessage(address=address, sender=sender, text=answerable(message.content), dedupe_ids=ids)
+
+
+def delivery_of(request: Request) -> str:
+    """Chatwoot's id of the request, the same for its repeats; empty if there is none."""
+    found = request.headers.get("x-chatwoot-delivery", "")
+    return found if _DELIVERY.fullmatch(found) else ""
+
+
+def probe(name: str, secret: str) -> Request:
+    """A signed event that nobody knows."""
+    body, timestamp = b'{"event":"replymill_probe"}', str(int(time.time()))
+    digest = hmac.digest(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hex()
+    signed = {SCHEME.signature_header: f"{SCHEME.prefix}{digest}", SCHEME.timestamp_header: timestamp}
+    return Request(name, {"content-type": "application/json", **signed}, body)
