@@ -1,4 +1,4 @@
-"""Markdown's structure as lines of text, without markup; `connectors.formatting` adds that of each platform.
+"""Markdown's structure as lines of text, without markup; `connectors.dialects` adds that of each platform.
 
 markdown-it-py gives a flat list of tokens, in which those with `nesting` 1 and -1 open and close what is between them. Raw HTML is
 text (`html` is off), and so are reference definitions (`[1]: https://...`), which would otherwise vanish, and break when their part
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from connectors.bidi import sendable, settled
 
 #: Levels of quotes and lists that are told apart. markdown-it leaves out what is deeper.
 DEEPEST = 40
@@ -27,19 +29,12 @@ _UNSAFE = re.compile(r"[\s<>|\"'`\\^{}\x00-\x20\x7f]")
 _LIKE_ADDRESS = re.compile(r"\w\.\w{2,}|://|@")
 _LANGUAGE = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
 
-#: Left-to-right and right-to-left embeddings and overrides, and their end: Unicode itself prefers isolates.
-_EMBEDDINGS = re.compile("[\u202a-\u202e]")
-_ISOLATES = re.compile("[\u2066-\u2069]")
-_END_OF_ISOLATE = "\u2069"
-#: Half a surrogate pair cannot be sent; control characters other than tab and line feed are refused or shown as boxes.
-_UNSENDABLE = re.compile("[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
 
 def parsed(text: str) -> list[Token]:
     """The tokens of a text; none where it is nested too deeply to be told apart, or made to take long."""
     if text.count("[") > _MOST_BRACKETS:
         return []
-    tokens = _MARKDOWN.parse(_UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", text))
+    tokens = _MARKDOWN.parse(sendable(text))
     return tokens if all(token.level < DEEPEST - 2 for token in tokens) else []
 
 
@@ -62,7 +57,7 @@ class Plain:
 
     def whole(self, text: str) -> str:
         """A text that no structure is read in."""
-        return _settled(self.escape(_UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", text)))
+        return settled(self.escape(sendable(text)))
 
     # What is inside a line.
 
@@ -85,7 +80,7 @@ class Plain:
 
     def inline(self, token: Token) -> str:
         """All of an inline token, with each line's isolates closed."""
-        return _settled(self.inside(iter(token.children or ())))
+        return settled(self.inside(iter(token.children or ())))
 
     def inside(self, tokens: Iterator[Token]) -> str:
         """Up to the token that closes this level, or the end."""
@@ -182,7 +177,7 @@ class Plain:
         """A block of code. What stands beside its fence is code too unless it can be the name of a language."""
         language = info if _LANGUAGE.fullmatch(info) and content.strip() else ""
         content = content if language or not info else f"{info}\n{content}"
-        return self.fence(_settled(content), language) if content.strip() else []
+        return self.fence(settled(content), language) if content.strip() else []
 
     def items(self, tokens: Iterator[Token], start: int | None) -> list[str]:
         lines = []
@@ -213,24 +208,3 @@ def item_tokens(tokens: Iterator[Token]) -> Iterator[Token]:
 def _same(words: str, url: str) -> bool:
     """Whether a label is the address it leads to."""
     return words.rstrip("/") == url.removeprefix("mailto:").rstrip("/")
-
-
-def _settled(text: str) -> str:
-    """The text with its overrides left out, and every isolate closed on its line."""
-    text = _EMBEDDINGS.sub("", text)
-    return "\n".join(_isolated(line) for line in text.split("\n")) if _ISOLATES.search(text) else text
-
-
-def _isolated(line: str) -> str:
-    depth = 0
-
-    def keep(found: re.Match[str]) -> str:
-        nonlocal depth
-        ends = found[0] == _END_OF_ISOLATE
-        depth += 1 - 2 * ends
-        if depth < 0:
-            depth = 0
-            return ""
-        return found[0]
-
-    return _ISOLATES.sub(keep, line) + _END_OF_ISOLATE * depth

@@ -3,6 +3,7 @@
 markdown-it does not say where in the source they are. One that is taken for another thing only moves a cut.
 """
 
+import bisect
 import re
 from collections.abc import Iterable, Iterator
 
@@ -31,6 +32,12 @@ def merged(found: Iterable[Span]) -> list[Span]:
         else:
             joined.append((first, last))
     return joined
+
+
+def around(ordered: list[Span], position: int) -> Span | None:
+    """The span that a position is in, or begins."""
+    index = bisect.bisect_right(ordered, position, key=lambda span: span[0]) - 1
+    return ordered[index] if index >= 0 and position < ordered[index][1] else None
 
 
 def spans(text: str, first: int, last: int, *, emphasis: bool) -> Iterator[Span]:
