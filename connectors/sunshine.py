@@ -19,7 +19,7 @@ from connectors.formatting import split, to_html, to_plain, utf16
 from connectors.signatures import Method, Scheme, verify
 from connectors.sunshine_events import NAME, Conversation, Integration, address_of
 from engine.accounts import SunshineApp
-from engine.errors import DeliveryRefused, MalformedRequest, RetryLater, Unclear, Withdrawn
+from engine.errors import DeliveryRefused, MalformedRequest, Withdrawn
 from engine.limits import Limit
 from engine.messages import Action, Address, Delivery, Receipt
 from engine.settings import Settings
@@ -143,7 +143,7 @@ class Sunshine:
         """The receipt of an earlier send, from the latest page backwards."""
         before = ""
         for _ in range(PAGES):
-            page = await self._read(delivery.reply.address, f"/messages{before}")
+            page = await self._call(delivery.reply.address, "GET", f"/messages{before}")
             for message in page.get("messages") or ():
                 if (message.get("metadata") or {}).get(MARK) == delivery.id:
                     return Receipt(delivery=delivery.id, platform_id=str(message.get("id", "")))
@@ -156,18 +156,11 @@ class Sunshine:
     async def _active(self, address: Address) -> Integration | None:
         """The integration in control now, one without a name where nobody is; None where the platform does not say."""
         try:
-            found = await self._read(address, "")
+            found = await self._call(address, "GET", "")
             return read_as(found.get("conversation"), Conversation).active
         except (DeliveryRefused, MalformedRequest):
             # A key may be allowed to write and not to read; whether the conversation is gone, the post itself says.
             return None
-
-    async def _read(self, address: Address, path: str) -> Mapping[str, Any]:
-        """What the platform answers; reading changes nothing, so that it may always be repeated."""
-        try:
-            return await self._call(address, "GET", path)
-        except Unclear as error:
-            raise RetryLater(str(error), after=0) from error
 
     async def _call(self, address: Address, method: str, path: str, content: Any = None) -> Mapping[str, Any]:
         account = self._account(address)

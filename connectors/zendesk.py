@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from connectors import wishes, zendesk_events
 from connectors.api import Api
@@ -20,7 +21,7 @@ from connectors.formatting import split, to_html
 from connectors.signatures import Clock, Encoding, Scheme, verify
 from connectors.zendesk_events import PEOPLE, Event, plain, word
 from engine.accounts import ZendeskDesk
-from engine.errors import DeliveryRefused, NothingToAnswer, RetryLater, SettingsError, Unclear, Withdrawn
+from engine.errors import DeliveryRefused, NothingToAnswer, RetryLater, SettingsError, Withdrawn
 from engine.limits import Limit
 from engine.messages import Action, Address, Delivery, InboundMessage, Receipt
 from engine.settings import PREFIX, Settings
@@ -176,11 +177,7 @@ class Zendesk:
         return self._apis[account.name]
 
     async def _read(self, address: Address, path: str) -> Mapping[str, Any]:
-        """What Zendesk answers; reading changes nothing, so that it may always be repeated."""
-        try:
-            found = await self._api(address).call("GET", f"/api/v2/tickets/{address.thread}{path}")
-        except Unclear as error:
-            raise RetryLater(str(error), after=0) from error
+        found = await self._api(address).call("GET", f"/api/v2/tickets/{address.thread}{path}")
         return found if isinstance(found, dict) else {}
 
     async def _ticket(self, address: Address) -> Mapping[str, Any]:
@@ -196,7 +193,8 @@ class Zendesk:
 
         :raises RetryLater: somebody has changed it since it was read (409); the next attempt reads it again.
         """
-        safe = {"safe_update": True, "updated_stamp": ticket.get("updated_at")}
+        stamp = ticket.get("updated_at")
+        safe = {"safe_update": True, "updated_stamp": stamp} if stamp else {}
         content = {"ticket": {**changes, **safe}}
         said = await self._api(address).call("PUT", f"/api/v2/tickets/{address.thread}.json", content)
         answer = said if isinstance(said, dict) else {}
@@ -216,7 +214,7 @@ class Zendesk:
             meta = page.get("meta") or {}
             if not meta.get("has_more") or not meta.get("after_cursor"):
                 return done
-            cursor = f"&page[after]={meta['after_cursor']}"
+            cursor = f"&page[after]={quote(plain(meta['after_cursor'], 1024), safe='')}"
 
 
 def _desk(account: ZendeskDesk) -> Desk:

@@ -91,13 +91,13 @@ def owned(event: Event, address: Address, bot: str) -> tuple[Inbound, ...]:
     return (Ownership(address, Owner.HUMAN),) if event.public and event.author == event.updater else ()
 
 
-def plain(value: Any) -> str:
+def plain(value: Any, most: int = 64) -> str:
     """A number or a text as text; a float is what a number without quotes may become on its way."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return well_formed(str(value)).strip()[:64]
+    return well_formed(str(value)).strip()[:most]
 
 
 def word(value: Any) -> str:

@@ -87,10 +87,10 @@ class ZendeskSimulator(Simulator):
 
     async def _audits(self, request: web.Request) -> web.Response:
         ticket = self._ticket(request)
-        begin = int(request.query.get("page[after]", "0"))
+        begin = int(request.query.get("page[after]", "0==").removesuffix("=="))
         page = ticket.audits[begin : begin + self.page_size]
         more = begin + len(page) < len(ticket.audits)
-        meta = {"has_more": more, "after_cursor": str(begin + len(page)) if more else None}
+        meta = {"has_more": more, "after_cursor": f"{begin + len(page)}==" if more else None}
         return web.json_response({"audits": page, "meta": meta, "links": {"next": None}})
 
     async def _put(self, request: web.Request) -> web.Response:
