@@ -21,7 +21,7 @@ from connectors.bodies import answerable, read_as, read_object
 from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken
 from connectors.signatures import Scheme, verify
 from connectors.wishes import read
-from connectors.zammad_api import check, is_ours, load, marks_of, note, post_article, reply_to, text_of
+from connectors.zammad_api import check, is_answered, is_ours, load, marks_of, note, post_article, reply_to, text_of
 from engine.accounts import ZammadDesk
 from engine.errors import DeliveryRefused, MalformedRequest, NothingToAnswer, RetryLater, Unclear, UnparseableMessage, Withdrawn
 from engine.limits import Limit
@@ -134,8 +134,8 @@ class Zammad:
             return await self._hand_over(delivery, api, ticket_id, articles)
         if delivery.action is Action.HAND_OVER or delivery.id in posted:
             return Receipt(delivery=delivery.id, platform_id=posted.get(delivery.id, ""))
-        if not ours:
-            raise Withdrawn("an agent owns the ticket")
+        if not ours or is_answered(articles):
+            raise Withdrawn("an agent owns the ticket, or has answered it")
         if ticket.get("state") in _OVER:
             raise Withdrawn(f"the ticket is {ticket['state']}")
         return await self._post(delivery, api, ticket_id, articles)

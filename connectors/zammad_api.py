@@ -56,6 +56,13 @@ def marks_of(articles: Sequence[Any]) -> dict[str, str]:
     return found
 
 
+def is_answered(articles: Sequence[Any]) -> bool:
+    """Whether the last that the customer can read was written by somebody else than the customer and us."""
+    public = [each for each in articles if isinstance(each, dict) and not each.get("internal")]
+    spoken = [each for each in public if each.get("sender") in ("Customer", "Agent")]
+    return bool(spoken) and spoken[-1]["sender"] == "Agent" and not marks_of(spoken[-1:])
+
+
 def reply_to(articles: Sequence[Any]) -> dict[str, Any]:
     """How the newest article of the customer is answered: a mail by a mail, anything else where the customer portal shows it."""
     asked = [each for each in articles if isinstance(each, dict) and each.get("sender") == "Customer" and not each.get("internal")]

@@ -408,13 +408,14 @@ def test_anything_else_is_answered_where_the_portal_shows_it(zammad: SimulatedZa
 
 
 def test_the_newest_article_that_the_customer_meant_to_be_read_is_answered(zammad: SimulatedZammad, ticket: Ticket) -> None:
+    zammad.written(ticket, "an agent's word", sender="Agent")
     zammad.written(ticket, "And now the desk.", reply_to="desk@example.com")
     zammad.written(ticket, "only for agents", internal=True)
-    zammad.written(ticket, "an agent's word", sender="Agent")
+    zammad.written(ticket, "an agent's note", sender="Agent", internal=True)
     sent(zammad, delivery())
 
     (call,) = zammad.to("/ticket_articles")
-    assert (call.body["to"], call.body["in_reply_to"]) == ("desk@example.com", "<m1@example.com>")
+    assert (call.body["to"], call.body["in_reply_to"]) == ("desk@example.com", "<m2@example.com>")
 
 
 def test_markup_in_a_reply_is_text(zammad: SimulatedZammad, ticket: Ticket) -> None:
@@ -449,6 +450,19 @@ def test_a_ticket_that_an_agent_took_or_closed_meanwhile_gets_no_reply(
 
     assert isinstance(raised, Withdrawn)
     assert ticket.by_bot() == []
+
+
+def test_a_ticket_that_an_agent_answered_without_owning_it_gets_no_second_answer(zammad: SimulatedZammad, ticket: Ticket) -> None:
+    zammad.written(ticket, "We are on our way.", sender="Agent")
+    (raised,) = sent(zammad, delivery())
+
+    assert isinstance(raised, Withdrawn)
+
+
+def test_the_parts_of_a_reply_follow_each_other(zammad: SimulatedZammad, ticket: Ticket) -> None:
+    sent(zammad, delivery("one"), delivery("two", part=1))
+
+    assert [mark for article in ticket.by_bot() for mark in article["preferences"].values()] == ["abc-0", "abc-1"]
 
 
 def test_a_ticket_that_the_bot_itself_owns_is_its_own(zammad: SimulatedZammad, ticket: Ticket) -> None:
