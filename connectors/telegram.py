@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,8 @@ SCHEME = Scheme(signature_header="x-telegram-bot-api-secret-token", method=Metho
 
 #: [D] telegram.constants.FloodLimit: messages a second of one bot, a second in one chat, a minute in one group.
 PER_BOT, PER_CHAT, PER_GROUP = 30, 1, 20
+#: Seconds until `typing` is shown again. [D] It lasts five.
+TYPING = 4.0
 #: Presses of buttons that wait to be answered; more are left without the answer, which nobody misses but the button's spinner.
 MOST_PRESSES = 1_000
 #: Seconds for the answer to a press: later it is of no use.
@@ -75,6 +78,8 @@ class Telegram:
         #: Stands in for the secret of a bot that does not exist, or has none.
         self._nobody = secrets.token_bytes(32)
         self._clients: dict[str, Client] = {}
+        #: When `typing` was shown last, by `time.monotonic`.
+        self._typed: dict[Address, float] = {}
         #: Account and id of each press of a button; they are answered beside the taking.
         self._presses: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MOST_PRESSES)
 
@@ -124,10 +129,7 @@ class Telegram:
         await self._if_possible(client.set_my_commands(_COMMANDS), account)
 
     async def check(self) -> Sequence[Check]:
-        try:
-            return [check for me in self._bots.values() for check in await checks(self._client(me.account.name), me.account)]
-        except TelegramError as error:
-            raise judged(error) from error
+        return [check for me in self._bots.values() for check in await checks(self._client(me.account.name), me.account)]
 
     def probes(self) -> Mapping[str, Request]:
         headers = {"content-type": "application/json"}
@@ -200,22 +202,30 @@ class Telegram:
         return Receipt(delivery=delivery.id, platform_id=message_id)
 
     async def show(self, address: Address, turn: str, text: str) -> None:
-        """`typing`, which lasts five seconds; in a private chat then a draft, which Telegram keeps for half a minute."""
+        """The text in a private chat, as a draft that Telegram keeps for half a minute; everywhere else `typing`."""
         name, chat = place_of(address)
-        if name not in self._bots or (text and not private(chat)):
+        if name not in self._bots:
             return
         client, thread = self._client(name), topic_of(address)
         try:
-            if not text:
+            if text and private(chat):
+                last = self.split(text)[-1]
+                await client.send_message_draft(int(chat), draft_id(turn), to_plain(last), message_thread_id=thread)
+            elif self._typing_is_due(address):
                 await client.send_chat_action(int(chat), ChatAction.TYPING, message_thread_id=thread)
-                return
-            last = self.split(text)[-1]
-            await client.send_message_draft(int(chat), draft_id(turn), to_plain(last), message_thread_id=thread)
         except TelegramError as error:
             problem = judged(error)
             if isinstance(problem, RetryLater) and problem.after:
                 raise problem from error
             log.debug("the reply is not shown while it is made", action="telegram.show", account=name, reason=str(problem))
+
+    def _typing_is_due(self, address: Address) -> bool:
+        now = time.monotonic()
+        if now - self._typed.get(address, -TYPING) < TYPING:
+            return False
+        # Only the last seconds matter.
+        self._typed = {place: at for place, at in self._typed.items() if now - at < TYPING} | {address: now}
+        return True
 
     async def close(self) -> None:
         for client in self._clients.values():

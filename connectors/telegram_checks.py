@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from telegram import User, WebhookInfo
+from telegram.error import InvalidToken, TelegramError
 
 from connectors.contract import Check
-from connectors.telegram_client import Client
+from connectors.telegram_client import Client, judged, short
 from engine.accounts import TelegramBot
 
 #: Updates that wait at Telegram; a working bot has nearly none.
@@ -13,9 +14,14 @@ MANY_PENDING = 100
 
 
 async def checks(client: Client, account: TelegramBot) -> Sequence[Check]:
-    """The bot and its way in; :raises TelegramError: Telegram does not answer, or does not know the token."""
+    """The bot and its way in."""
     what = f"telegram {account.name}"
-    return _bot(what, await client.get_me()), _way_in(what, account, await client.get_webhook_info())
+    try:
+        return _bot(what, await client.get_me()), _way_in(what, account, await client.get_webhook_info())
+    except InvalidToken as error:
+        return (Check(what, False, f"Telegram says {short(error)}", "take the token from BotFather anew: /token"),)
+    except TelegramError as error:
+        return (Check(what, False, "no answer", str(judged(error))),)
 
 
 def _bot(what: str, user: User) -> Check:

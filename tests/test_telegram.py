@@ -577,7 +577,7 @@ def test_a_verdict_about_a_reply_is_kept(door: Door, telegram: SimulatedTelegram
     push(door, MAKER.press(row[1]["callback_data"]))
 
     (kept,) = redis_client.keys("rm:*:v:*")
-    assert kept.endswith(turn.encode())
+    assert turn in str(kept)
     assert redis_client.hget(kept, "verdict") == b"down"
 
 
@@ -1025,7 +1025,7 @@ def show(settings: Settings, *steps: tuple[int, str]) -> None:
 
 
 def test_typing_is_shown_and_then_a_draft_in_a_private_chat(bot: Settings, telegram: SimulatedTelegram) -> None:
-    show(bot, (42, ""), (42, "It"), (42, "It **is**"), (GROUP, ""), (GROUP, "It"))
+    show(bot, (42, ""), (42, "It"), (42, "It **is**"), (GROUP, ""), (GROUP, "It"), (GROUP, "It is"))
 
     assert [(action["chat_id"], action["action"]) for action in telegram.actions] == [(42, "typing"), (GROUP, "typing")]
     assert [draft["text"] for draft in telegram.drafts] == ["It", "It is"]
@@ -1059,9 +1059,10 @@ def test_the_doctor_sees_a_bot_and_its_way_in(bot: Settings, telegram: Simulated
     assert act(bot, step) == [(True, "@ShopBot"), (True, "polled")]
     telegram.webhook = {"url": "https://example.com/other"}
     assert act(bot, step)[1] == (False, "has a webhook, but is to be polled")
+    telegram.go_wrong("/getMe", Fault(status=502))
+    assert act(bot, step) == [(False, "no answer")]
     telegram.token = "700001:revoked"
-    with pytest.raises(DeliveryRefused, match="Unauthorized"):
-        act(bot, step)
+    assert act(bot, step) == [(False, "Telegram says 'Unauthorized'")]
 
 
 def test_a_probe_of_the_doctor_is_taken_and_starts_nothing() -> None:
