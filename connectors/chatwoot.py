@@ -64,6 +64,7 @@ class Chatwoot:
     paths = ("/chatwoot/{name}",)
     idempotent = False
     bots_meet = False
+    timeless = False
     #: The bot's requests are repeated after 429 and 500 alone, twice; after anything else the conversation goes to the agents [D].
     away = 429
 

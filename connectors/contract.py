@@ -156,6 +156,10 @@ class Platform(Protocol):
         """
 
     @property
+    def timeless(self) -> bool:
+        """Whether its requests carry no time: then a replay is known by its ids alone, which are kept for a week."""
+
+    @property
     def bots_meet(self) -> bool:
         """Whether other bots write where it is, so that a pause must end what two of them say to each other."""
 

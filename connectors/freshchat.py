@@ -40,6 +40,7 @@ class Freshchat:
     idempotent = False
     #: What bots and agents write is never answered.
     bots_meet = False
+    timeless = True
     #: Freshchat tells in X-Retry-Count that it comes again; any status but 2xx makes it [R].
     away = 503
 

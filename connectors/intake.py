@@ -68,7 +68,7 @@ class Intake:
         if isinstance(inbound, InboundMessage):
             accepted = await self.take(platform, inbound)
         else:
-            accepted = await self._notify(inbound)
+            accepted = await self._notify(platform, inbound)
         return Taken(accepted.id, _STATES[accepted.verdict], accepted.verdict)
 
     async def take(self, platform: Platform, message: InboundMessage) -> Accepted:
@@ -76,7 +76,8 @@ class Intake:
 
         :raises Overloaded: the lane or the tenant is full; the person was told, once.
         """
-        accepted = await self.lanes.accept(
+        lanes = self.lanes.patient if platform.timeless else self.lanes
+        accepted = await lanes.accept(
             message,
             deadline=platform.deadline,
             quiet=(platform.quiet, platform.quiet_max),
@@ -96,14 +97,15 @@ class Intake:
     def _id(self, message: InboundMessage) -> str:
         return self.lanes.message_id(message.address, message.dedupe_ids[0])
 
-    async def _notify(self, inbound: Notice | HandOver | Forget) -> Accepted:
+    async def _notify(self, platform: Platform, inbound: Notice | HandOver | Forget) -> Accepted:
         """What is answered by a fixed text, once."""
         texts = {Notice: "", HandOver: self.settings.handing_over, Forget: self.settings.forgotten}
         text = inbound.text if isinstance(inbound, Notice) else texts[type(inbound)]
         given_over = isinstance(inbound, HandOver)
         delivery_id = f"{self.lanes.message_id(inbound.address, inbound.logical_ids[0])}-0"
         post = self._fixed(inbound.address, delivery_id, text, action=Action.HAND_OVER if given_over else Action.NONE)
-        return await self.lanes.notify(
+        lanes = self.lanes.patient if platform.timeless else self.lanes
+        return await lanes.notify(
             inbound.address,
             inbound.logical_ids,
             deliveries=(post,),

@@ -47,6 +47,7 @@ class Intercom:
     idempotent = False
     #: What bots and teammates write is never answered.
     bots_meet = False
+    timeless = True
     #: After 429 Intercom holds notifications back for 1 minute to 2 hours, after any other error it tries once more [D].
     away = 429
 

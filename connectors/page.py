@@ -64,6 +64,7 @@ class Page:
     #: Readers leave out a delivery they have seen.
     idempotent = True
     bots_meet = False
+    timeless = False
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:
         self.deadline = settings.deadline_chat

@@ -45,6 +45,7 @@ class Sunshine:
     paths = ("/sunshine/{name}",)
     idempotent = False
     bots_meet = False
+    timeless = True
     #: It comes back up to 5 times in about 15 minutes after 5xx, 429 and 408 [R].
     away = 503
 

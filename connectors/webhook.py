@@ -41,6 +41,7 @@ class Webhook:
     #: A callback bears its delivery's id as webhook-id, which receivers use to recognise a repeat.
     idempotent = True
     bots_meet = False
+    timeless = False
     away = 503
 
     def __init__(self, settings: Settings) -> None:

@@ -76,6 +76,7 @@ class Zammad:
     idempotent = False
     #: Mail is answered by machines too.
     bots_meet = True
+    timeless = True
     #: Everything but 2xx is repeated, up to four times [D].
     away = 503
 

@@ -78,6 +78,7 @@ class Zendesk:
     idempotent = False
     #: Tickets come by e-mail too, and mail boxes answer by themselves.
     bots_meet = True
+    timeless = False
     away = 429
 
     def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:

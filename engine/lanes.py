@@ -8,6 +8,8 @@ lane; the lease only avoids double work. The legend of the keys is in `engine/ke
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from engine.crypto import Digests
@@ -39,6 +41,8 @@ CHARACTERS_PER_TOKEN = 4
 TOMBSTONE_TTL = 3_600_000
 #: The notice that a lane is full is sent at most this often, ms.
 NOTICE_EVERY = 600_000
+#: Seconds in which a repeat is recognised where requests carry no time; platforms repeat for a day at most.
+WEEK = 604_800.0
 #: Lanes one `sweep` handles; the rest wait for the next.
 SWEEP_LIMIT = 100
 
@@ -57,6 +61,11 @@ class Lanes:
         self.shards = tuple(Shard(number) for number in range(settings.shards))
         self._nonce = secrets.token_hex(8)
         self._history = {"turns": settings.history_turns, "ttl": _ms(settings.history_ttl)}
+
+    @cached_property
+    def patient(self) -> "Lanes":
+        """The same lanes, in which a repeat is recognised for a week at least."""
+        return Lanes(replace(self.settings, dedupe_ttl=max(self.settings.dedupe_ttl, WEEK)))
 
     def shard_of(self, address: Address) -> Shard:
         return self.shards[self.digests.shard(address, len(self.shards))]

@@ -223,7 +223,7 @@ class Mailbox:
         self.name = name
         self.idempotent = idempotent
         self.deadline, self.quiet, self.quiet_max = 60.0, 0.0, 0.0
-        self.bots_meet = False
+        self.bots_meet = self.timeless = False
         self.posted: list[str] = []
         #: What the next sends do: an error is raised, a number of seconds is waited after the post is kept.
         self.script: list[BaseException | float] = []

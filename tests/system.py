@@ -123,11 +123,15 @@ class System:
         return kept | {f"REPLYMILL_{name}": value for name, value in (ours | self.extra).items()}
 
     def start(self, *roles: str) -> None:
-        """Start processes by role; `web` is waited for."""
+        """Start processes by role, `deliver-2` being a second of one; `web` is waited for."""
         for role in roles:
             with (self.folder / f"{role}.log").open("ab") as log:
                 self.processes[role] = subprocess.Popen(
-                    [sys.executable, "-m", "workers.cli", role], env=self.environ, cwd=ROOT, stdout=log, stderr=log
+                    [sys.executable, "-m", "workers.cli", role.partition("-")[0]],
+                    env=self.environ,
+                    cwd=ROOT,
+                    stdout=log,
+                    stderr=log,
                 )
         if "web" in roles:
             wait_for(self.ready, timeout=30)

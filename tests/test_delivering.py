@@ -297,9 +297,13 @@ class Remembering(Mailbox):
     """A platform that can be asked what it has."""
 
     asked = 0
+    busy = 0
 
     async def find(self, delivery: Delivery) -> Receipt | None:
         self.asked += 1
+        if self.busy:
+            self.busy -= 1
+            raise RetryLater("ask again", after=0.05)
         return Receipt(delivery=delivery.id, platform_id="found") if delivery.id in self.posted else None
 
 
@@ -315,6 +319,18 @@ def test_a_platform_that_can_be_asked_is_asked_before_anything_is_sent_again(
         await post.until(lambda: state(post.desk, one).get("state") == "delivered")
         assert mailbox.posted == [one]
         assert mailbox.asked == 1
+
+    delivering(quick, redis_client, mailbox, body)
+
+
+def test_a_platform_that_cannot_say_now_is_asked_again(quick: Settings, redis_client: redis.Redis) -> None:
+    mailbox = Remembering(idempotent=False)
+    mailbox.script, mailbox.busy = [5.0], 2
+
+    async def body(post: Post) -> None:
+        (one,) = queue(post.desk, address(), "hello")
+        await post.until(lambda: state(post.desk, one).get("state") == "delivered")
+        assert (mailbox.posted, mailbox.asked) == ([one], 3)
 
     delivering(quick, redis_client, mailbox, body)
 

@@ -247,6 +247,20 @@ def test_a_verdict_is_kept_with_the_message_it_is_about(settings: Settings, redi
     assert desk.lanes.look(taken.id).run(redis_client).record["feedback"] == "down"
 
 
+def test_a_platform_whose_requests_carry_no_time_has_its_ids_kept_for_a_week(settings: Settings, redis_client: redis.Redis) -> None:
+    class Timeless(Webhook):
+        timeless = True
+
+    async def use(intake: Intake) -> list[str]:
+        platform = Timeless(with_endpoint(settings))
+        return [(await intake.settle(platform, one)).verdict for one in (_said(TO, "hello", "one"), Notice(TO, ("two",), "Hi."))]
+
+    assert with_intake(settings, use) == ["accepted", "accepted"]
+    lives = [redis_client.pttl(name) / 1000 for name in redis_client.scan_iter("*}:d:*")]
+    assert len(lives) == 2
+    assert min(lives) > 600_000
+
+
 def test_stop_takes_back_everything_that_is_not_answered_yet(settings: Settings, redis_client: redis.Redis) -> None:
     one, two = settle(settings, _said(TO, "hello", "one"), _said(TO, "and this", "two"))
     desk = Desk(redis_client, Lanes(settings))

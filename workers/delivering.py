@@ -93,7 +93,7 @@ class Delivering:
         try:
             await self._post(lane)
         except RetryLater as later:
-            await self._again(lane, f"{later}", after=later.after)
+            await self._again(lane, f"{later}", after=later.after, keep_intent=bool(lane.intent))
         except TimeoutError:
             await self._again(lane, f"no answer within {self.settings.send_timeout:g} s", keep_intent=True)
         except Unclear as unclear:

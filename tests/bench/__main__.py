@@ -3,7 +3,9 @@
 import json
 import sys
 
-from tests.bench.rows import ROWS
+from tests.bench import platform_rows, rows
+
+ROWS = {**rows.ROWS, **platform_rows.ROWS}
 
 
 def main() -> int:
