@@ -21,7 +21,8 @@ from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, 
 from connectors.formatting import split, to_plain, to_telegram
 from connectors.signatures import Method, Scheme, verify
 from connectors.telegram_checks import checks
-from connectors.telegram_client import Client, judged, short
+from connectors.telegram_client import Client
+from connectors.telegram_errors import judged, short
 from connectors.telegram_polling import ALLOWED, Poller, Trouble, insist
 from connectors.telegram_posts import draft_id, fits, options_of, place_of, private, topic_of
 from connectors.telegram_updates import NAME, Me, pressed, read, translate
@@ -65,6 +66,7 @@ class Telegram:
     idempotent = False
     #: Telegram says of every sender whether it is a bot, and bots are not answered.
     bots_meet = False
+    timeless = True
     away = 503
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:

@@ -6,7 +6,8 @@ from telegram import User, WebhookInfo
 from telegram.error import InvalidToken, TelegramError
 
 from connectors.contract import Check
-from connectors.telegram_client import Client, judged, short
+from connectors.telegram_client import Client
+from connectors.telegram_errors import judged, short
 from engine.accounts import TelegramBot
 
 #: Updates that wait at Telegram; a working bot has nearly none.

@@ -8,13 +8,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
 from telegram import Bot
-from telegram.error import BadRequest, Conflict, Forbidden, InvalidToken, TelegramError
+from telegram.error import TelegramError
 from telegram.request import HTTPXRequest
 
 from connectors.posting import CONNECT_TIMEOUT
-from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
+from connectors.telegram_errors import Pause
 
 #: Seconds for an answer; the time-out of a delivery is shorter where it is set so.
 READ_TIMEOUT = 30.0
@@ -24,26 +23,11 @@ POLL_GRACE = 10.0
 LONGEST_PAUSE = 86_400
 #: Without a time of its own these say: come back.
 _COME_BACK = (429, 503)
-#: Of these the request surely never left.
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 # The token is part of every URL. httpx tells URLs at info, python-telegram-bot at debug, and whole answers at error; what matters
 # is raised.
 for _name, _level in (("httpx", logging.WARNING), ("httpcore", logging.WARNING), ("telegram", logging.CRITICAL)):
     logging.getLogger(_name).setLevel(max(_level, logging.getLogger(_name).level))
-
-
-class Pause(TelegramError):
-    """Telegram asks for a pause.
-
-    Takes the place of the library's `RetryAfter`, which warns whenever it is made that its time will have another type.
-    """
-
-    __slots__ = ("seconds",)
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"Telegram asks for a pause of {seconds:g} s" if seconds else "Telegram asks for a pause")
-        self.seconds = seconds
 
 
 class Request(HTTPXRequest):
@@ -100,26 +84,6 @@ class Client(Bot):
         """Let connections go; the bot stays as it is."""
         for request in self._request:
             await request.shutdown()
-
-
-def judged(error: TelegramError) -> DeliveryError:
-    """What an error of the API means for a delivery."""
-    if isinstance(error, Pause):
-        return RetryLater(str(error), after=error.seconds)
-    if isinstance(error, BadRequest | Forbidden | InvalidToken):
-        return DeliveryRefused(f"Telegram refuses: {short(error)}")
-    if isinstance(error, Conflict):
-        return RetryLater(f"Telegram is busy: {short(error)}", after=0)
-    if isinstance(error.__cause__, _NOT_SENT):
-        return RetryLater(f"Telegram cannot be reached ({type(error.__cause__).__name__})", after=0)
-    return Unclear(f"Telegram failed: {short(error)}")
-
-
-def short(error: TelegramError) -> str:
-    """The error for an operator: what Telegram said, never what a library knows of the request."""
-    if isinstance(error.__cause__, httpx.HTTPError | httpx.InvalidURL):
-        return type(error.__cause__).__name__
-    return ascii(" ".join(error.message.split())[:200])
 
 
 def _object(payload: bytes) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from redis.exceptions import LockError
 from telegram.error import TelegramError
 
 from connectors.contract import Inbound, Take
-from connectors.telegram_client import Client, Pause, judged
+from connectors.telegram_client import Client
+from connectors.telegram_errors import Pause, judged
 from connectors.telegram_updates import Me
 from engine import keys
 from engine.crypto import Digests
