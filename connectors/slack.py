@@ -49,6 +49,7 @@ class Slack:
     #: A repeated chat.postMessage is a second message; but Slack can be asked, see `find`.
     idempotent = False
     bots_meet = True
+    timeless = False
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:
         """:raises SettingsError: an account cannot be used."""
