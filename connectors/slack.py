@@ -5,7 +5,7 @@ The parts: `slack_events` translates, `slack_door` and `slack_socket` let in, `s
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aiohttp
 import structlog
@@ -17,10 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from connectors import slack_posting, slack_socket
-from connectors.contract import Take
+from connectors import contract, slack_posting, slack_socket
+from connectors.contract import Check, Take
 from connectors.guard import problem
 from connectors.slack_calls import GONE, client, session
+from connectors.slack_checks import check, probe
 from connectors.slack_door import Door, nobody
 from connectors.slack_events import NAME, locate
 from connectors.slack_oauth import App
@@ -128,6 +129,12 @@ class Slack:
         else:
             await self._show.status(calls, channel, address.thread)
 
+    async def check(self) -> Sequence[Check]:
+        return [await check(self._client(app.account, app.account.bot_token), app.account) for app in self._apps.values()]
+
+    def probes(self) -> Mapping[str, contract.Request]:
+        return {f"/slack/{name}/events": probe(app.account) for name, app in self._apps.items()}
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
@@ -139,11 +146,13 @@ class Slack:
         app = self._apps.get(name)
         if app is None:
             raise DeliveryRefused(f"the Slack account {name!r} is not configured any more")
+        return self._client(app.account, await app.tokens.token(place, self._client(app.account, None)))
+
+    def _client(self, account: SlackApp, token: str | None) -> AsyncWebClient:
+        """Made inside the event loop that uses it."""
         if self._session is None:
             self._session = session(self._settings.deliveries)
-        calls = client(app.account, None, self._session)
-        calls.token = await app.tokens.token(place, client(app.account, None, self._session))
-        return calls
+        return client(account, token, self._session)
 
     def _door(self, name: str, take: Take) -> Door:
         if name not in self._doors:

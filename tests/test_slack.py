@@ -554,6 +554,36 @@ def test_the_environment_of_slacks_own_libraries_is_not_read(settings: Settings,
         assert door.http.get("/slack/acme/install").status_code == 404
 
 
+def test_the_doctor_knocks_as_slack_does_and_starts_nothing(door: Door, redis_client: redis.Redis, slack: SlackServer) -> None:
+    (asked,) = Slack(with_app(door.settings, slack.api), None).probes().items()
+    answer = door.http.post(asked[0], content=asked[1].body, headers=dict(asked[1].headers))
+
+    assert answer.status_code == 200
+    assert waiting(redis_client) == []
+
+
+def test_the_doctor_is_told_whether_the_token_works_and_what_it_lacks(settings: Settings, slack: SlackServer) -> None:
+    def told(**fields: Any) -> Any:
+        (found,) = use(settings, slack, lambda platform: platform.check(), **fields)
+        return found
+
+    well = told()
+    slack.go_wrong("/auth.test", Fault(status=200, headers={"x-oauth-scopes": "chat:write,commands"}, body={"ok": True}))
+    lacking = told()
+    slack.refused[BOT] = "invalid_auth"
+    refused = told()
+    slack.go_wrong("/auth.test", Fault(status=503))
+
+    assert well.ok
+    assert "replymill in Acme" in well.found
+    assert not lacking.ok
+    assert "im:history" in lacking.found
+    assert not refused.ok
+    assert "invalid_auth" in refused.found
+    with pytest.raises(RetryLater):
+        told()
+
+
 # -- sending -------------------------------------------------------------------------------------------------------------------
 
 

@@ -96,7 +96,15 @@ class Slack(Simulator):
         return known[method](channel, arguments)
 
     def _test(self, _channel: str, _arguments: dict[str, Any]) -> dict[str, Any]:
-        return {"ok": True, "bot_id": "B1", "user_id": "UBOT", "team_id": "T1", "url": "https://acme.slack.com/"}
+        return {
+            "ok": True,
+            "bot_id": "B1",
+            "user_id": "UBOT",
+            "user": "replymill",
+            "team": "Acme",
+            "team_id": "T1",
+            "url": "https://acme.slack.com/",
+        }
 
     def _post(self, channel: str, arguments: dict[str, Any]) -> dict[str, Any]:
         text = arguments.get("text", "")
