@@ -64,6 +64,8 @@ class Stop:
     """A person takes back everything that was not answered yet."""
 
     address: Address
+    #: Every logical id of the request; empty where the platform gives none.
+    logical_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Intake:
             await self.lanes.own(inbound.address, inbound.owner).run_async(self.client)
             return Taken("", inbound.owner, f"owner-{inbound.owner}")
         if isinstance(inbound, Stop):
-            stopped = await self.lanes.stop(inbound.address).run_async(self.client)
+            stopped = await self.lanes.stop(inbound.address, inbound.logical_ids).run_async(self.client)
             return Taken("", "cancelled" if stopped else "answered", "stop")
         if isinstance(inbound, Feedback):
             return await self._rate(inbound)

@@ -43,7 +43,7 @@ _COMMANDS: Mapping[str, Callable[[Address, tuple[str, ...]], Inbound]] = {
     "help": lambda address, ids: Notice(address, ids, HELP),
     "human": HandOver,
     "forget": Forget,
-    "stop": lambda address, _: Stop(address),
+    "stop": Stop,
 }
 
 #: `callback_data` of the buttons below a reply.

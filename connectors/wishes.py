@@ -19,7 +19,7 @@ _PERSON = re.compile(
 def read(message: InboundMessage) -> Inbound:
     """The message, or what it asks of the bot itself."""
     if _STOP.fullmatch(message.text):
-        return Stop(message.address)
+        return Stop(message.address, message.dedupe_ids)
     if _PERSON.fullmatch(message.text):
         return HandOver(message.address, message.dedupe_ids)
     return message

@@ -83,12 +83,8 @@ class Lanes:
         """
         blobs, settings = Blobs(), self.settings
         shard = self.shard_of(message.address)
-        arguments = {
+        arguments = self._once(message.address, message.dedupe_ids) | {
             "dir": Direction.IN,
-            "ref": self.digests.lane(message.address),
-            "digests": [self.digests.message(message.address, logical) for logical in message.dedupe_ids],
-            "suffix": f"-{shard.number}",
-            "dedupe_ttl": _ms(settings.dedupe_ttl),
             "item": _item(
                 self.message_id(message.address, message.dedupe_ids[0]),
                 message.encode(),
@@ -123,12 +119,7 @@ class Lanes:
         A change to the owner there is already posts nothing.
         """
         blobs, shard = Blobs(), self.shard_of(address)
-        arguments = {
-            "ref": self.digests.lane(address),
-            "digests": [self.digests.message(address, logical) for logical in logical_ids],
-            "suffix": f"-{shard.number}",
-            "id": self.message_id(address, logical_ids[0]),
-            "dedupe_ttl": _ms(self.settings.dedupe_ttl),
+        arguments = self._once(address, logical_ids) | {
             "out": [self._posted(delivery, blobs) for delivery in deliveries],
             "forget": forget,
         }
@@ -148,9 +139,9 @@ class Lanes:
         arguments = self._named(address, logical_id) | {"record_ttl": _ms(self.settings.record_ttl)}
         return Call("cancel", self.shard_of(address), arguments, (), text_of)
 
-    def stop(self, address: Address) -> Call[int]:
-        """Drop every message of a conversation that is not answered yet; says how many."""
-        arguments = {"ref": self.digests.lane(address), "record_ttl": _ms(self.settings.record_ttl)}
+    def stop(self, address: Address, logical_ids: Sequence[str]) -> Call[int]:
+        """Drop every message of a conversation that is not answered yet, once; says how many."""
+        arguments = self._once(address, logical_ids) | {"record_ttl": _ms(self.settings.record_ttl)}
         return Call("stop", self.shard_of(address), arguments, (), int)
 
     def claim(self, shard: Shard, direction: Direction, *, items: int, tokens: int, empty: bool) -> Call[Claim]:
@@ -254,6 +245,16 @@ class Lanes:
             "ttl": _ms(self.settings.dead_ttl),
         }
         return Call("bury", self.shard_of(address), arguments, (raw,), bool)
+
+    def _once(self, address: Address, logical_ids: Sequence[str]) -> dict[str, Any]:
+        """What a script needs to do something for the first of some repeats alone."""
+        return {
+            "ref": self.digests.lane(address),
+            "digests": [self.digests.message(address, logical) for logical in logical_ids],
+            "suffix": f"-{self.shard_of(address).number}",
+            "id": self.message_id(address, logical_ids[0]) if logical_ids else "",
+            "dedupe_ttl": _ms(self.settings.dedupe_ttl),
+        }
 
     def _located(self, message_id: str) -> tuple[Shard, dict[str, Any]]:
         digest, _, number = message_id.rpartition("-")

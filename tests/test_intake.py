@@ -266,10 +266,22 @@ def test_stop_takes_back_everything_that_is_not_answered_yet(settings: Settings,
     desk = Desk(redis_client, Lanes(settings))
     lane = desk.take()
 
-    assert [taken.state for taken in settle(settings, Stop(TO), Stop(TO))] == ["cancelled", "answered"]
+    assert [taken.state for taken in settle(settings, Stop(TO, ("stop",)), Stop(TO))] == ["cancelled", "answered"]
     assert desk.commit(lane, replies=1, to=TO) == "gone"
     assert {desk.lanes.look(taken.id).run(redis_client).record["state"] for taken in (one, two)} == {"cancelled"}
     lane_probe.audit(redis_client, desk.lanes)
+
+
+def test_a_repeated_stop_leaves_what_was_asked_after_the_first(settings: Settings, redis_client: redis.Redis) -> None:
+    settle(settings, _said(TO, "hello", "one"), Stop(TO, ("stop",)), _said(TO, "another question", "two"), Stop(TO, ("stop",)))
+
+    assert [InboundMessage.decode(body).text for body in waiting(settings, redis_client)] == ["another question"]
+
+
+def test_beside_a_person_the_bot_says_nothing_by_itself(settings: Settings, redis_client: redis.Redis) -> None:
+    settle(settings, Ownership(TO, Owner.HUMAN), Notice(TO, ("photo",), "I can only read text."))
+
+    assert waiting(settings, redis_client, Direction.OUT) == []
 
 
 def test_two_bots_that_answer_each_other_stop(settings: Settings, redis_client: redis.Redis) -> None:

@@ -27,6 +27,8 @@ from workers.delivering import DeliveringStep
 from workers.home import complete
 from workers.logs import configure
 
+#: Generating takes every core there is: acknowledging and delivering come first. Unix's nice value, of 0 to 19.
+ANSWER_NICE = 10
 #: Seconds between samples of the backlog, and between clean-ups.
 FIGURES_EVERY, RETENTION_EVERY = 15.0, 3600.0
 
@@ -119,6 +121,8 @@ def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
     # Celery warns root because of pickle; we accept JSON alone, and a container has no other user.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     role = "-".join(loops)
+    if loops == ("answer",):
+        os.nice(ANSWER_NICE)
     jobs = role == "jobs"
     worker = app.Worker(
         hostname=f"{role}-{os.getpid()}@{socket.gethostname()}",

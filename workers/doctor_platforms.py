@@ -31,14 +31,15 @@ def look(settings: Settings) -> list[Check]:
 
 async def _look(settings: Settings) -> list[Check]:
     client = await connect_async(settings)
+    platforms: Mapping[str, Platform] = {}
     try:
         platforms = table(settings, client)
-        asked = [await _ask(platform) for platform in platforms.values() if isinstance(platform, Checkable)]
-        for platform in platforms.values():
-            await platform.close()
+        asked = await asyncio.gather(*(_ask(platform) for platform in platforms.values() if isinstance(platform, Checkable)))
     except SettingsError as error:
         return [Check("platforms", False, "refused", str(error))]
     finally:
+        for platform in platforms.values():
+            await platform.close()
         await client.aclose()
     return [*_knock(settings, platforms), *(check for checks in asked for check in checks)]
 

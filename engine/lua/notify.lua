@@ -14,8 +14,8 @@ local before = call('GET', P .. 'o:' .. a.ref) or 'bot'
 if a.owner then
   set_owner(a.ref, a.owner, a.ttl)
 end
--- Somebody who asks for a person twice is handed over once.
-if not a.owner or a.owner ~= before then
+-- Somebody who asks for a person twice is handed over once, and beside a person the bot says nothing by itself.
+if (a.owner and a.owner ~= before) or (not a.owner and (a.forget or before == 'bot')) then
   for _, item in ipairs(a.out) do
     append('out', a.ref, item)
   end

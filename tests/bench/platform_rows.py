@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 import redis
-from connectors.simulators.slack import SimulatedSlack
 
+from connectors.simulators.slack import Slack as SimulatedSlack
 from connectors.simulators.telegram import SimulatedTelegram
 from engine.lanes import Lanes
 from engine.messages import Address
