@@ -4,24 +4,37 @@ Addresses are the operator's own settings, never taken from a message.
 """
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from typing import Any
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
 
+from connectors.contract import Check
 from connectors.posting import CONNECT_TIMEOUT, KEEP_ALIVE, trust, wait_asked
-from engine.errors import DeliveryRefused, RetryLater, Unclear
+from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
 
 #: Seconds for an answer; the delivery's own time-out is shorter where it is set so.
 READ_TIMEOUT = 30.0
 #: Bytes of an answer; no platform's page of messages comes near it.
 MOST_ANSWER = 8 * 1024 * 1024
+#: Seconds that a platform's clock may be off ours: signatures that bear a time are good for five minutes.
+MOST_SKEW = 60.0
 #: Refused for now, without an effect: time-out, conflict, locked, too early, too many, away.
 _PASSING = frozenset({408, 409, 423, 425, 429, 503})
 #: Headers that hold no secret.
 _OPEN = frozenset({"accept", "content-type", "user-agent"})
+
+
+class Heard(NamedTuple):
+    """What an answer said besides its body."""
+
+    status: int
+    #: Seconds that the platform's clock is ahead of ours; None where it named no time.
+    ahead: float | None
 
 
 class Api:
@@ -30,6 +43,8 @@ class Api:
     def __init__(self, platform: str, base_url: str, *, headers: Mapping[str, str], connections: int) -> None:
         self._platform = platform
         self._secrets = tuple(_secrets(headers))
+        #: Of the last answer, for who makes one call at a time; None where there was none.
+        self.heard: Heard | None = None
         self._client = httpx.AsyncClient(
             base_url=base_url,
             headers=dict(headers),
@@ -58,8 +73,10 @@ class Api:
         await self._client.aclose()
 
     async def _ask(self, method: str, path: str, content: Any) -> Any:
+        self.heard = None
         try:
             async with self._client.stream(method, path, json=content) as answer:
+                self.heard = Heard(answer.status_code, _ahead(answer.headers))
                 raw = await self._body(answer)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise RetryLater(f"{self._platform} cannot be reached ({type(error).__name__})", after=0) from error
@@ -107,6 +124,40 @@ class Api:
         for secret in self._secrets:
             text = text.replace(secret, "(hidden)")
         return ascii(text[:200])
+
+
+async def examine(api: Api, what: str, path: str, *, told: Callable[[Any], str], advice: Mapping[int, str]) -> Check:
+    """What `replymill doctor` finds by one GET. `told` says it in words, empty where the answer is not the platform's.
+
+    :param advice: what to do about a refusal, by its status; 0 is for all others.
+    """
+    try:
+        found = told(await api.call("GET", path))
+    except DeliveryRefused as error:
+        return Check(what, False, str(error), advice.get(api.heard.status if api.heard else 0, advice[0]))
+    except DeliveryError as error:
+        return Check(what, False, str(error), f"try again later; if it stays so: {advice[0]}")
+    if not found:
+        return Check(what, False, "answers, but not as it should", advice[0])
+    return Check(what, True, found)
+
+
+def clocks(api: Api, what: str) -> tuple[Check, ...]:
+    """A check of the clocks by the last answer, where they are too far apart."""
+    ahead = api.heard.ahead if api.heard else None
+    if ahead is None or abs(ahead) <= MOST_SKEW:
+        return ()
+    advice = "synchronise the clock of this machine (NTP): signatures and deadlines depend on it"
+    return (Check(f"{what} clock", False, f"the platform's clock is {ahead:+.0f} s off ours", advice),)
+
+
+def _ahead(headers: Mapping[str, str]) -> float | None:
+    if "age" in headers:  # a cache's answer of some time ago
+        return None
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).timestamp() - time.time()
+    except (ValueError, TypeError, IndexError, OverflowError):  # a time that is none says nothing
+        return None
 
 
 def _secrets(headers: Mapping[str, str]) -> list[str]:

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding as Form
 from cryptography.hazmat.primitives.serialization import PublicFormat
 
 from connectors.api import Api
-from connectors.contract import Acknowledgement, Inbound, Request, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Request, Taken
 from connectors.formatting import split, to_plain
+from connectors.freshchat_checks import checks
 from connectors.freshchat_events import NAME, read, text_of
 from connectors.signatures import Encoding, Method, Scheme, public_key, verify
 from engine.accounts import FreshchatBot
@@ -98,6 +99,9 @@ class Freshchat:
             if handing:
                 await self._give_back(api, place, account)
         return Receipt(delivery=delivery.id, platform_id=text_of(posted, "id"))
+
+    async def check(self) -> Sequence[Check]:
+        return [check for account in self._accounts.values() for check in await checks(self._api(account), account)]
 
     async def close(self) -> None:
         for api in self._apis.values():

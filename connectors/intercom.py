@@ -5,8 +5,9 @@ no time, so a repeat is known by its ids alone: that of the part a person wrote,
 """
 
 import hashlib
+import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -14,8 +15,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from connectors.api import Api
-from connectors.contract import Acknowledgement, Inbound, Request, Take, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, Taken
 from connectors.formatting import split, to_html
+from connectors.intercom_checks import checks
 from connectors.intercom_events import NAME, NOBODY, notification_id, read
 from connectors.intercom_items import Item
 from connectors.signatures import Scheme, verify
@@ -36,6 +38,8 @@ MOST_HTML = 10_000
 REQUESTS, PERIOD = 1_666, 10.0
 #: Most requests that one delivery costs: the look at its owner, a reply, and two assignments.
 REQUESTS_EACH = 4
+#: What Intercom sends to try an address.
+_PING = b'{"type": "notification_event", "topic": "ping", "data": {"type": "notification_event_data", "item": {"type": "ping"}}}'
 
 
 class Intercom:
@@ -113,6 +117,12 @@ class Intercom:
                 await self._give_back(api, place, account)
         return Receipt(delivery=delivery.id, platform_id=posted)
 
+    async def check(self) -> Sequence[Check]:
+        return [check for account in self._accounts.values() for check in await checks(self._api(account), account)]
+
+    def probes(self) -> Mapping[str, Request]:
+        return {f"/intercom/{name}": _ping(account) for name, account in self._accounts.items()}
+
     async def close(self) -> None:
         for api in self._apis.values():
             await api.close()
@@ -147,6 +157,11 @@ class Intercom:
 
 async def _here(_: HttpRequest) -> Response:
     return Response(status_code=200)
+
+
+def _ping(account: IntercomApp) -> Request:
+    signature = SCHEME.prefix + hmac.digest(account.client_secret.encode(), _PING, SCHEME.hash).hex()
+    return Request(account.name, {SCHEME.signature_header: signature, "content-type": "application/json"}, _PING)
 
 
 def _taken_over(item: Item, account: IntercomApp, *, handing: bool) -> bool:

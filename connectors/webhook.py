@@ -21,7 +21,7 @@ from connectors.contract import Acknowledgement, Deletion, Edit, Inbound, Reques
 from connectors.posting import guarded_client, post
 from connectors.signatures import STANDARD, sign, verify
 from connectors.webhook_fields import Content, is_message, read_content, read_id, short
-from connectors.webhook_schemes import endpoint_of
+from connectors.webhook_schemes import Endpoint, endpoint_of
 from engine.endpoints import WebhookEndpoint
 from engine.errors import DeliveryRefused, MalformedRequest, UnparseableMessage
 from engine.limits import Limit
@@ -29,6 +29,9 @@ from engine.messages import Address, Delivery, InboundMessage, Receipt
 from engine.settings import Settings
 
 NAME = "webhook"
+
+#: What `replymill doctor` sends: takes back a message that nobody has sent.
+_PROBE = b'{"type": "message.deleted", "data": {"conversation": "replymill-doctor", "message_id": "replymill-doctor"}}'
 
 _MESSAGE_ID = re.compile(r"[!-\-/-~]{1,256}")
 
@@ -114,6 +117,11 @@ class Webhook:
             )
         return Receipt(delivery=delivery.id)
 
+    def probes(self) -> Mapping[str, Request]:
+        """Of endpoints signed by Standard Webhooks: how another sender signs is that sender's."""
+        standard = {name: one for name, one in self._endpoints.items() if one.registered.scheme == "standard" and one.secrets}
+        return {f"/webhooks/{name}": _probe(name, one) for name, one in standard.items() if _is_left_alone(one.registered)}
+
     async def close(self) -> None:
         for client in self._clients.values():
             await client.aclose()
@@ -135,6 +143,21 @@ def _message(address: Address, content: Content, logical_id: str) -> InboundMess
     text = answerable(content.text)
     sender = short("user", content.user or "")
     return InboundMessage(address=address, sender=sender, text=text, dedupe_ids=(logical_id,))
+
+
+def _probe(name: str, endpoint: Endpoint) -> Request:
+    signed = sign(endpoint.secrets[0], f"doctor_{secrets.token_hex(8)}", timestamp=int(time.time()), body=_PROBE)
+    scheme = endpoint.scheme
+    own = {STANDARD.id_header: scheme.id_header, STANDARD.timestamp_header: scheme.timestamp_header}
+    own[STANDARD.signature_header] = scheme.signature_header
+    headers = {own[header]: value for header, value in signed.items()}
+    return Request(name, {**headers, "content-type": "application/json"}, _PROBE)
+
+
+def _is_left_alone(endpoint: WebhookEndpoint) -> bool:
+    """Whether the probe starts nothing: where bodies are read by paths, everything that `only` lets pass is a new message."""
+    mapped = endpoint.conversation_field or endpoint.text_field or endpoint.user_field
+    return not mapped or not is_message(endpoint.only, read_object(_PROBE))
 
 
 def _logical(name: str, message_id: str) -> str:
