@@ -82,9 +82,11 @@ class Telegram(Plain):
         if "quote" in self.open:
             return [f"&gt; {line}" for line in self.blocks(tokens)]
         self.open.add("quote")
-        inner = "\n".join(self.blocks(tokens))
+        lines = self.blocks(tokens) or [""]
         self.open.discard("quote")
-        return [type(line)(line) for line in f"<blockquote>{inner}</blockquote>".split("\n")]
+        lines[0] = type(lines[0])(f"<blockquote>{lines[0]}")
+        lines[-1] = type(lines[-1])(f"{lines[-1]}</blockquote>")
+        return lines
 
     def fence(self, content: str, language: str) -> list[str]:
         inner = self.escape(content)
@@ -109,13 +111,14 @@ class Html(Telegram):
         return f'<a href="{self.escape(url)}" rel="nofollow">{label}</a>'
 
     def blocks(self, tokens: Iterator[Token]) -> list[str]:
-        return [line for line in super().blocks(tokens) if line]
+        return [line for line in super().blocks(tokens) if line or isinstance(line, Verbatim)]
 
     def paragraph(self, token: Token, *, hidden: bool) -> list[str]:
         return [self.inline(token) if hidden else f"<p>{self.inline(token)}</p>"]
 
     def heading(self, token: Token) -> list[str]:
-        return [f"<p>{line}</p>" for line in super().heading(token)]
+        lines = "\n".join(super().heading(token))
+        return [f"<p>{lines}</p>"] if lines else []
 
     def items(self, tokens: Iterator[Token], start: int | None) -> list[str]:
         kind = "ul" if start is None else "ol"

@@ -8,6 +8,7 @@ of a reply is another one.
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -27,7 +28,8 @@ LINKED = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _UNSAFE = re.compile(r"[\s<>|\"'`\\^{}\x00-\x20\x7f]")
 #: A label that makes people believe they know where it leads.
 _LIKE_ADDRESS = re.compile(r"\w\.\w{2,}|://|@")
-_LANGUAGE = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
+#: What stands beside a fence and can be the name of a language.
+LANGUAGE = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
 
 
 def parsed(text: str) -> list[Token]:
@@ -121,7 +123,7 @@ class Plain:
             return self.bare(words or url or "[]()", url)
         if not LINKED.match(url):
             return f"{self.label(tokens)} ({self.escape(url)})" if url else self.label(tokens)
-        if _LIKE_ADDRESS.search(words):
+        if _LIKE_ADDRESS.search(words) and _host(words) != _host(url):
             return f"{self.label(tokens)} ({self.bare(url, url)})"
         return self.link(self.label(tokens), url)
 
@@ -175,7 +177,7 @@ class Plain:
 
     def program(self, info: str, content: str) -> list[str]:
         """A block of code. What stands beside its fence is code too unless it can be the name of a language."""
-        language = info if _LANGUAGE.fullmatch(info) and content.strip() else ""
+        language = info if LANGUAGE.fullmatch(info) and content.strip() else ""
         content = content if language or not info else f"{info}\n{content}"
         return self.fence(settled(content), language) if content.strip() else []
 
@@ -203,6 +205,14 @@ def _until_closed(tokens: Iterator[Token]) -> list[Token]:
 def item_tokens(tokens: Iterator[Token]) -> Iterator[Token]:
     """The opening tokens of a list's items; whoever takes one takes what is inside before the next."""
     return itertools.takewhile(lambda token: token.nesting > 0, tokens)
+
+
+def _host(address: str) -> str:
+    """The host that an address leads to, or that a label seems to name; the address itself where it has none."""
+    try:
+        return urlsplit(address if "://" in address else f"//{address}").hostname or address
+    except ValueError:
+        return address
 
 
 def _same(words: str, url: str) -> bool:

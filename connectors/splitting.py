@@ -9,11 +9,15 @@ import re
 from collections.abc import Callable
 
 from connectors.cuts import KINDS, TIERS, Source
+from connectors.structure import QUOTED, match_end
 
 Fits = Callable[[str], bool]
 
 #: Code points that the first part is tried with.
 _FIRST_SIZE = 4000
+
+#: The start of an item of a list: its indentation, and its number if it has one.
+_ITEM = re.compile(r"( *)(?:[-*+]|(\d{1,9})[.)])(?: |$)")
 
 
 def utf16(text: str) -> int:
@@ -33,6 +37,21 @@ def split(text: str, fits: Fits) -> tuple[str, ...]:
         return (text,)
     cutter = _Cutter(Source(text.replace("\r\n", "\n").replace("\r", "\n").rstrip()), fits)
     return cutter.parts()
+
+
+def _outdented(body: str, spaces: int) -> str:
+    """Lines of a list without the indentation of the first, or of an item that is less indented from that item on."""
+    lines = []
+    for line in body.split("\n"):
+        quoted = line[: match_end(QUOTED, line, 0)]
+        text = line[len(quoted) :]
+        item = _ITEM.match(text)
+        if item and len(item[1]) < spaces:
+            spaces = len(item[1])
+            # Without an empty line before it, a number other than 1 would go on with the paragraph.
+            lines += [quoted.rstrip()] if item[2] else []
+        lines.append(quoted + text[min(spaces, len(text) - len(text.lstrip(" "))) :])
+    return "\n".join(lines)
 
 
 class _Cutter:
@@ -99,15 +118,14 @@ class _Part:
         if self.bare:
             return source.text[start:cut].strip()
         opened, closed = source.fence_at(start), source.fence_at(cut) if cut < self.cutter.end else None
-        spaces, listed = source.indentation(start)
-        body = source.lead(start) + source.text[start : min(cut, listed)] if listed > start else source.lead(start)
-        rest = source.text[max(start, listed) : cut]
+        spaces, inside = source.indentation(start)
+        opening = f"{opened.prefix}{opened.opening}\n" if opened else ""
         closing = f"\n{closed.prefix}{closed.markup}" if closed else ""
-        if cut <= listed:
-            body, rest, closing = body.rstrip() + closing, "", ""
-        body = re.sub(rf"^ {{1,{spaces}}}", "", body, flags=re.MULTILINE) if spaces else body
-        opening = f"{'' if spaces else opened.prefix}{opened.opening}\n" if opened else ""
-        return opening + (body + rest).rstrip() + closing
+        text = source.text[start:cut].rstrip() + closing
+        first, rest = (text, "") if cut <= inside else (text[: inside - start], text[inside - start :])
+        indented = " " * spaces if not opened and start > source.line_start(start) else ""
+        first = f"{opening}{source.lead(start)}{indented}{first}"
+        return (_outdented(first, spaces) if spaces else first) + rest
 
     def _reach(self, cuts: list[int]) -> None:
         """Move `low` and `high` together as far as these cuts allow, from the size that is thought to fit."""

@@ -12,7 +12,7 @@ import regex  # type: ignore[import-untyped] # it brings no annotations
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from connectors.markup import DEEPEST
+from connectors.markup import DEEPEST, LANGUAGE
 from connectors.spans import Span, around
 
 _BLOCKS = MarkdownIt("commonmark", {"html": False, "maxNesting": DEEPEST}).disable(["inline", "reference"])
@@ -23,11 +23,10 @@ _BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)*")
 _BLANK_QUOTES = re.compile(r"(?:[^\S\n]*(?:>[^\S\n]*)*\n)*")
 _SPACES = regex.compile(rf"[^\S\n]*(?!{WITHIN_GRAPHEME})")
 _SPACE, _QUOTED_SPACE = re.compile(r"\s*"), re.compile(r"[\s>]*")
+_INDENTATION = re.compile(" *")
 _BULLETS = re.compile(r" *(?:(?:[-*+]|\d{1,9}[.)]) +)*")
-_QUOTED = re.compile(r" {0,3}(?:> ?)+")
-
-#: Longest words after an opening fence that are repeated in each part.
-_LONGEST_INFO = 64
+#: How the lines of a quote begin.
+QUOTED = re.compile(r" {0,3}(?:> ?)+")
 
 #: Outermost blocks that matter to what is inside.
 LISTS = ("bullet_list_open", "ordered_list_open")
@@ -47,7 +46,7 @@ class Fence:
     after: int
     #: What its lines begin with: `>` of quotes, and spaces in place of bullets.
     prefix: str
-    #: The opening line without the prefix.
+    #: The opening line without the prefix, and without what is no language.
     opening: str
     #: Three or more backticks or tildes.
     markup: str
@@ -82,7 +81,7 @@ class Structure:
         last = self.line_start(max(after - 1, start)) if after > start else after
         closed = re.fullmatch(rf"[\s>]*{re.escape(token.markup)}{re.escape(token.markup[0])}*\s*", self.text[last:after])
         before, _, info = self.text[begin:start].partition(token.markup)
-        opening = token.markup + (info.rstrip() if len(info) <= _LONGEST_INFO else "")
+        opening = token.markup + (info.strip() if LANGUAGE.fullmatch(info.strip()) else "")
         return Fence(start, last if closed else after, after, re.sub(r"[^>\s]", " ", before), opening, token.markup)
 
     def fence_at(self, position: int) -> Fence | None:
@@ -100,33 +99,34 @@ class Structure:
 
     def begin(self, position: int) -> int:
         """Where a part begins that is cut off there: without empty lines, and without the spaces that separate words."""
-        start = _match_end(_BLANK_LINES, self.text, position)
+        start = match_end(_BLANK_LINES, self.text, position)
         fence = self.fence_before(position)
         if fence and fence.end <= start and position < fence.after:
             return self.begin(fence.after)
         if start == self.line_start(start) and self.outermost(start, QUOTES) and not self.fence_at(start):
-            start = _match_end(_BLANK_QUOTES, self.text, start)
+            start = match_end(_BLANK_QUOTES, self.text, start)
         if start == self.line_start(start) and (self.fence_at(start) or self.outermost(start, CODE)):
             return start
-        return _match_end(_SPACES, self.text, start)
+        return match_end(_SPACES, self.text, start)
 
     def solid(self, start: int) -> int:
         """Where the text of a part begins: what ends before would be empty."""
         fence = self.fence_at(start)
         pattern = _QUOTED_SPACE if fence and ">" in fence.prefix else _SPACE
-        found = _match_end(pattern, self.text, start)
+        found = match_end(pattern, self.text, start)
         return min(found, fence.end - 1) if fence else found
 
     def indentation(self, start: int) -> tuple[int, int]:
-        """How many spaces the lines of a part lose that begins inside a list, and where the list ends."""
-        listed = self.outermost(start, LISTS)
-        if listed is None or start == listed[0]:
+        """How many spaces the lines of a part lose that begins inside a list or a quote, and where that ends."""
+        block = self.outermost(start, LISTS) or self.outermost(start, QUOTES)
+        if block is None or start == block[0]:
             return 0, start
         fence, line = self.fence_at(start), self.line_start(start)
-        if fence:
-            return len(fence.prefix), listed[1]
-        bullets = _match_end(_BULLETS, self.text, line) - line
-        return start - line if not self.text[line:start].strip() else bullets, listed[1]
+        text = fence.prefix if fence else self.text[line : self.text.find("\n", start) + 1 or None]
+        quoted = match_end(QUOTED, text, 0) if self.outermost(start, QUOTES) else 0
+        spaces = match_end(_INDENTATION, text, quoted)
+        within = spaces if fence or start - line <= spaces else match_end(_BULLETS, text, quoted)
+        return within - quoted, block[1]
 
     def lead(self, start: int) -> str:
         """What a part begins with that is cut off inside a line of a quote or of code in one."""
@@ -136,10 +136,11 @@ class Structure:
         if fence:
             return fence.prefix
         quoted = self.outermost(start, QUOTES) is not None and self.text[line:start].strip(" ")
-        found = _QUOTED.match(self.text, line)
+        found = QUOTED.match(self.text, line)
         return (found[0] if found else "> ") if quoted else ""
 
 
-def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
+def match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
+    """Where what matches there ends; the position itself where nothing does."""
     found = pattern.match(text, position)
     return found.end() if found else position

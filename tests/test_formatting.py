@@ -211,6 +211,15 @@ _OURS = re.compile(r"<(?:https?://|mailto:)[^<>|\s]+\|[^<>\n]+>", re.IGNORECASE)
         ("[x](javascript:alert)", "[x](javascript:alert)"),
         ("[x](slack://user)", "x (slack://user)"),
         ("[https://bank.example](https://evil.example)", "https://bank.example (<https://evil.example|https://evil.example>)"),
+        (
+            "[good.example](https://good.example.evil.example)",
+            "good.example (<https://good.example.evil.example|https://good.example.evil.example>)",
+        ),
+        ("[good.example](https://good.example/shop)", "<https://good.example/shop|good.example>"),
+        (
+            "[good.example](https://good.example@evil.example)",
+            "good.example (<https://good.example@evil.example|https://good.example@evil.example>)",
+        ),
         ("![chart](https://a.example/c.png)", "<https://a.example/c.png|chart>"),
         ("- a\n  - b\n- c", "• a\n  • b\n• c"),
         ("3. a\n4. b\n\n   c", "3. a\n4. b\n\n   c"),
@@ -255,6 +264,7 @@ def test_nothing_of_a_text_is_a_mention_or_a_tag_in_slack(source: str) -> None:
         ("[t](tg://user?id=1)", "t (tg://user?id=1)"),
         ("> a\n>\n> > b", "<blockquote>a\n\n&gt; b</blockquote>"),
         ("- a\n  1. b", "• a\n  1. b"),
+        ("> ```\n> a\n>\n> b\n> ```", "<blockquote><pre>a\n\nb</pre></blockquote>"),
     ],
 )
 def test_telegram_gets_its_own_html(source: str, expected: str) -> None:
@@ -274,6 +284,8 @@ def test_telegram_gets_its_own_html(source: str, expected: str) -> None:
         ("> q", "<blockquote>\n<p>q</p>\n</blockquote>"),
         ("~~no~~ yes", "<p>~~no~~ yes</p>"),
         ("#", "<p>#</p>"),
+        ("two\nlines\n---", "<p><strong>two<br>\nlines</strong></p>"),
+        ("```\na\n\nb\n```", "<pre>a\n\nb</pre>"),
     ],
 )
 def test_support_tools_get_a_small_part_of_html(source: str, expected: str) -> None:
@@ -449,12 +461,49 @@ def test_cuts_are_where_a_reader_would_make_them(source: str, limit: int, expect
         ("```\n  aaaa\n    bbbb\n```", 18, ("```\n  aaaa\n```", "```\n    bbbb\n```")),
         ("> ```\n> aaaa\n> bbbb\n> ```\n> end", 20, ("> ```\n> aaaa\n> ```", "> ```\n> bbbb\n> ```", "> end")),
         ("- x\n\n  ```\n  aaaa\n  bbbb\n  ```\n- y", 25, ("- x\n\n  ```\n  aaaa\n  ```", "```\nbbbb\n```\n- y")),
+        ("1. aaaa\n   bbbb\n2. cccc\n3. dddd", 22, ("1. aaaa\n   bbbb", "2. cccc\n3. dddd")),
+        ("1. aaaa bbbb\n   cccc dddd\n2. eeee", 20, ("1. aaaa bbbb", "cccc dddd\n\n2. eeee")),
         ("> aaaa bbbb cccc", 12, ("> aaaa bbbb", "> cccc")),
         ("- aaaa\n    - bbbb\n    - cccc\n- dddd", 24, ("- aaaa\n    - bbbb", "- cccc\n- dddd")),
     ],
 )
 def test_code_quotes_and_lists_go_on_in_the_next_part(source: str, limit: int, expected: tuple[str, ...]) -> None:
     assert split(source, within(limit)) == expected
+
+
+PARAGRAPHS = st.lists(
+    st.sampled_from(["alpha", "beta.", FAMILY, "`code x`", "**bold y**", "[label z](https://a.example/x)", "snake_case"]),
+    min_size=1,
+    max_size=12,
+).map(" ".join)
+FENCES = st.lists(st.sampled_from(["x = 1", "    y()", "", "# z", "- q", "**no**", "\t<b>", "[n](o)"]), min_size=1, max_size=8).map(
+    lambda lines: "```py\n" + "\n".join(["first", *lines, "last"]) + "\n```"
+)
+
+
+def prefixed(text: str, first: str, others: str) -> str:
+    return first + text.replace("\n", "\n" + others)
+
+
+def containers(inside: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    blocks = st.lists(inside, min_size=1, max_size=3).map("\n\n".join)
+    bullets = st.lists(blocks.map(lambda text: prefixed(text, "- ", "  ")), min_size=1, max_size=3).map("\n".join)
+    numbers = st.lists(blocks, min_size=1, max_size=3).map(
+        lambda texts: "\n".join(prefixed(text, f"{number}. ", "   ") for number, text in enumerate(texts, 1))
+    )
+    return bullets | numbers | blocks.map(lambda text: prefixed(text, "> ", "> "))
+
+
+DOCUMENTS = st.lists(st.recursive(PARAGRAPHS | FENCES, containers, max_leaves=6), min_size=1, max_size=4).map("\n\n".join)
+
+
+@given(DOCUMENTS, st.integers(60, 200))
+@settings(max_examples=50)
+def test_what_is_code_and_what_is_not_stays_so_in_every_part(source: str, limit: int) -> None:
+    def shown(text: str) -> str:
+        return re.sub(r"\d+\.|[\s>]", "", to_plain(text))
+
+    assert "".join(map(shown, split(source, within(limit)))) == shown(source)
 
 
 LONG = {
