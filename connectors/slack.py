@@ -6,6 +6,7 @@ The parts: `slack_events` translates, `slack_door` and `slack_socket` let in, `s
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import aiohttp
 import structlog
@@ -23,7 +24,7 @@ from connectors.guard import problem
 from connectors.slack_calls import GONE, client, session
 from connectors.slack_checks import check, probe
 from connectors.slack_door import Door, nobody
-from connectors.slack_events import NAME, locate
+from connectors.slack_events import ASKED, NAME, locate
 from connectors.slack_oauth import App
 from connectors.slack_showing import Show
 from connectors.slack_store import Kept
@@ -102,7 +103,9 @@ class Slack:
         except StoreUnavailable as error:
             raise RetryLater(str(error), after=0) from error
         try:
-            return shown or await slack_posting.post(calls, delivery, channel)
+            receipt = shown or await slack_posting.post(calls, delivery, channel)
+            await self._follow(delivery, receipt)
+            return receipt
         except DeliveryRefused as refused:
             if any(str(refused).endswith(code) for code in GONE):
                 await self._apps[name].tokens.gone(place, str(calls.token))
@@ -140,6 +143,13 @@ class Slack:
             await self._session.close()
         self._session = None
         await self._kept.close()
+
+    async def _follow(self, delivery: Delivery, receipt: Receipt) -> None:
+        """What is asked below the reply to a command is for the bot too."""
+        if not delivery.reply.address.thread.startswith(ASKED):
+            return
+        with suppress(StoreUnavailable):  # it is sent; then a mention is needed below it
+            await self._kept.engage(*locate(delivery.reply.address), receipt.platform_id)
 
     async def _calls(self, name: str, place: str) -> AsyncWebClient:
         """A client with the token of one installation, which is looked up each time: it may have been refreshed or withdrawn."""

@@ -32,9 +32,9 @@ from connectors.doors import headers_of
 from connectors.guard import RETRY_AFTER
 from connectors.signatures import Clock, Scheme, verify
 from connectors.slack_calls import QUIET, client
-from connectors.slack_events import NAME, Said, Thread
+from connectors.slack_events import NAME, Said
 from connectors.slack_oauth import App
-from connectors.slack_store import ENGAGED_LIFE, Kept
+from connectors.slack_store import Kept
 from engine.errors import MalformedRequest, Overloaded, StoreUnavailable, UnparseableMessage
 from engine.lanes import Lanes
 from engine.messages import Address
@@ -104,7 +104,8 @@ class Door:
             raw = msgspec.json.encode(request.payload)
             gone = await self._unreadable(raw, request.payload, f"Bolt cannot read it ({type(error).__name__})")
             return gone.status_code == 200, None
-        return answer.status in (200, 404), (msgspec.json.decode(answer.body) if _is_json(answer) else None)
+        # Only what may be well at another attempt is left for Slack to send again.
+        return answer.status < 500, (msgspec.json.decode(answer.body) if _is_json(answer) else None)
 
     def _bolt(self, flow: AsyncOAuthFlow) -> AsyncApp:
         """An app that verifies nothing, since the guard did, and asks Slack nothing before it takes a message."""
@@ -162,15 +163,15 @@ class Door:
 
     async def _settle(self, said: tuple[Said, ...]) -> None:
         for one in said:
-            if one.thread is None or await self._engaged(one.thread, begin=one.engages):
+            if await self._is_ours(one):
                 await self._take(one.inbound)
 
-    async def _engaged(self, thread: Thread, *, begin: bool) -> bool:
-        """Whether the bot is part of a thread, for another while; it becomes so where it is mentioned."""
-        key = self._kept.key("thread", self._account.name, *thread)
-        if not begin and await self._kept.get(key) is None:
-            return False
-        return await self._kept.put(key, b"1", life=ENGAGED_LIFE)
+    async def _is_ours(self, said: Said) -> bool:
+        """In a channel: where the bot is mentioned, and in the thread below."""
+        if said.thread is None:
+            return True
+        ask = self._kept.engage if said.engages else self._kept.engaged
+        return await ask(self._account.name, *said.thread)
 
     async def _unreadable(self, raw: bytes, body: Mapping[str, Any], reason: str) -> Response:
         try:

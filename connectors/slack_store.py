@@ -64,6 +64,14 @@ class Kept:
         with reachable():
             return bool(await client.delete(key))
 
+    async def engaged(self, *thread: str) -> bool:
+        """Whether the bot is part of a thread, named by account, installation, channel and root; for another while then."""
+        return await self.get(self.key("thread", *thread)) is not None and await self.engage(*thread)
+
+    async def engage(self, *thread: str) -> bool:
+        """The bot becomes part of a thread; says so."""
+        return await self.put(self.key("thread", *thread), b"1", life=ENGAGED_LIFE)
+
     async def fields(self, key: str) -> dict[str, str]:
         client = await self.client()
         with reachable():

@@ -167,6 +167,13 @@ def test_a_slack_that_is_away_or_refuses_installs_nothing(door: Door, app: Setti
         send(app)
 
 
+def test_what_the_address_says_went_wrong_is_shown_as_text(door: Door) -> None:
+    answer = door.http.get("/slack/acme/oauth_redirect", params={"error": "<script>alert(1)</script>"})
+
+    assert answer.status_code == 200
+    assert "<script>alert" not in answer.text
+
+
 def test_an_account_without_oauth_has_no_pages(settings: Settings, slack: SlackServer) -> None:
     with opened(with_app(settings, slack.api)) as door:
         wait_for(lambda: ready(door))
