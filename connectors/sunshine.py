@@ -4,6 +4,7 @@ The channel of an address is the account's name, its thread the conversation. Th
 integration is the active one.
 """
 
+import asyncio
 import base64
 import hashlib
 import secrets
@@ -11,12 +12,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from connectors import sunshine_events
 from connectors.api import Api
 from connectors.bodies import read_as
-from connectors.contract import Acknowledgement, Inbound, Request, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Request, Taken
 from connectors.formatting import split, to_html, to_plain, utf16
 from connectors.signatures import Method, Scheme, verify
+from connectors.sunshine_checks import checks
 from connectors.sunshine_events import NAME, Conversation, Integration, address_of
 from engine.accounts import SunshineApp
 from engine.errors import DeliveryRefused, MalformedRequest, Withdrawn
@@ -109,6 +113,13 @@ class Sunshine:
             typing = {"author": {"type": "business"}, "type": "typing:start"}
             await self._call(address, "POST", "/activity", typing)
 
+    async def check(self) -> Sequence[Check]:
+        asked = (checks(self._api(account), account) for account in self._accounts.values())
+        return [check for found in await asyncio.gather(*asked) for check in found]
+
+    def probes(self) -> Mapping[str, Request]:
+        return {f"/sunshine/{name}": _probe(account) for name, account in self._accounts.items()}
+
     async def close(self) -> None:
         for api in self._apis.values():
             await api.close()
@@ -184,6 +195,14 @@ class Sunshine:
                 "Sunshine Conversations", account.base_url, headers=headers, connections=self._connections
             )
         return self._apis[account.name]
+
+
+def _probe(account: SunshineApp) -> Request:
+    """A request with one event that nobody knows, which starts nothing."""
+    event = {"id": "replymill-probe", "type": "replymill:probe"}
+    body = msgspec.json.encode({"app": {"id": account.app_id}, "events": [event]})
+    secret = account.webhook_secret.split()[0]
+    return Request(account.name, {"content-type": "application/json", SCHEME.signature_header: secret}, body)
 
 
 def _passed(account: SunshineApp, active: Integration | None) -> bool:

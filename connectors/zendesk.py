@@ -4,6 +4,7 @@ The channel of an address is the account's name, its thread the ticket. Zendesk 
 less than a minute, and never after 500.
 """
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -16,10 +17,11 @@ from urllib.parse import quote
 from connectors import wishes, zendesk_events
 from connectors.api import Api
 from connectors.bodies import answerable
-from connectors.contract import Acknowledgement, Inbound, Notice, Request, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Notice, Request, Taken
 from connectors.formatting import split, to_html
-from connectors.signatures import Clock, Encoding, Scheme, verify
-from connectors.zendesk_events import PEOPLE, Event, plain, word
+from connectors.signatures import verify
+from connectors.zendesk_checks import checks, probe
+from connectors.zendesk_events import PEOPLE, SCHEME, Event, plain, word
 from engine.accounts import ZendeskDesk
 from engine.errors import DeliveryRefused, NothingToAnswer, RetryLater, SettingsError, Withdrawn
 from engine.limits import Limit
@@ -29,15 +31,6 @@ from engine.store import AsyncClient
 
 NAME = "zendesk"
 
-#: https://developer.zendesk.com/documentation/webhooks/verifying/; Zendesk documents no window, 300 s are ours.
-SCHEME = Scheme(
-    signature_header="x-zendesk-webhook-signature",
-    encoding=Encoding.BASE64,
-    template=b"{timestamp}{body}",
-    timestamp_header="x-zendesk-webhook-signature-timestamp",
-    clock=Clock.ISO,
-    tolerance=300,
-)
 #: Signs what the button "Test webhook" sends, in every Zendesk there is: whoever has it for a secret has none [R].
 STATIC_TEST_SECRET = "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ=="  # noqa: S105 - public
 _INVOCATION = "x-zendesk-webhook-invocation-id"
@@ -142,6 +135,13 @@ class Zendesk:
         steps = _steps(delivery)
         return Receipt(delivery=delivery.id, platform_id=done[steps[-1]]) if all(step in done for step in steps) else None
 
+    async def check(self) -> Sequence[Check]:
+        asked = (checks(self._api(desk.account), desk.account) for desk in self._desks.values())
+        return [check for found in await asyncio.gather(*asked) for check in found]
+
+    def probes(self) -> Mapping[str, Request]:
+        return {f"/zendesk/{name}": probe(desk.account, desk.secrets[0]) for name, desk in self._desks.items()}
+
     async def close(self) -> None:
         for api in self._apis.values():
             await api.close()
@@ -168,9 +168,8 @@ class Zendesk:
             raise DeliveryRefused(f"the Zendesk account {address.channel!r} is not configured any more")
         return desk
 
-    def _api(self, address: Address) -> Api:
+    def _api(self, account: ZendeskDesk) -> Api:
         """One for each account, made inside the event loop that uses it."""
-        account = self._desk(address).account
         if account.name not in self._apis:
             proof = base64.b64encode(f"{account.email}/token:{account.api_token}".encode()).decode()
             headers = {"authorization": f"Basic {proof}", "accept": "application/json"}
@@ -178,7 +177,7 @@ class Zendesk:
         return self._apis[account.name]
 
     async def _read(self, address: Address, path: str) -> Mapping[str, Any]:
-        found = await self._api(address).call("GET", f"/api/v2/tickets/{address.thread}{path}")
+        found = await self._api(self._desk(address).account).call("GET", f"/api/v2/tickets/{address.thread}{path}")
         return found if isinstance(found, dict) else {}
 
     async def _ticket(self, address: Address) -> Mapping[str, Any]:
@@ -197,7 +196,7 @@ class Zendesk:
         stamp = ticket.get("updated_at")
         safe = {"safe_update": True, "updated_stamp": stamp} if stamp else {}
         content = {"ticket": {**changes, **safe}}
-        said = await self._api(address).call("PUT", f"/api/v2/tickets/{address.thread}.json", content)
+        said = await self._api(self._desk(address).account).call("PUT", f"/api/v2/tickets/{address.thread}.json", content)
         answer = said if isinstance(said, dict) else {}
         audit = answer.get("audit")
         return answer.get("ticket") or ticket, plain(audit.get("id")) if isinstance(audit, dict) else ""

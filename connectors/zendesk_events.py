@@ -8,8 +8,19 @@ import msgspec
 
 from connectors.bodies import read_as, read_object, well_formed
 from connectors.contract import Inbound, Ownership
+from connectors.signatures import Clock, Encoding, Scheme
 from engine.errors import MalformedRequest, UnparseableMessage
 from engine.messages import Address, Owner
+
+#: https://developer.zendesk.com/documentation/webhooks/verifying/; Zendesk documents no window, 300 s are ours.
+SCHEME = Scheme(
+    signature_header="x-zendesk-webhook-signature",
+    encoding=Encoding.BASE64,
+    template=b"{timestamp}{body}",
+    timestamp_header="x-zendesk-webhook-signature-timestamp",
+    clock=Clock.ISO,
+    tolerance=300,
+)
 
 #: What `{{current_user.role}}` says, in lower case with hyphens for blanks and underscores.
 PEOPLE = frozenset({"end-user", "enduser"})

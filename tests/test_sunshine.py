@@ -15,7 +15,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.contract import Askable, HandOver, Notice, Ownership, Receiver, Request, Showing, Stop
+from connectors.contract import Askable, Check, Checkable, HandOver, Notice, Ownership, Probing, Receiver, Request, Showing, Stop
 from connectors.simulators.server import Fault
 from connectors.simulators.sunshine import (
     AGENTS,
@@ -560,3 +560,109 @@ def test_a_reply_whose_connection_broke_is_delivered_once(
 
     delivering(ready_settings, redis_client, platform, body)
     assert [message["content"]["text"] for message in talk(app).messages] == ["one", "two"]
+
+
+# -- the doctor --------------------------------------------------------------------------------------------------------------------
+
+
+def checked(simulator: SunshineSimulator, **account: Any) -> list[Check]:
+    async def checking(platform: Sunshine) -> list[Check]:
+        return list(await platform.check())
+
+    return asked(simulator, checking, **account)
+
+
+def test_the_doctors_own_request_is_taken_and_starts_nothing(door: Door, redis_client: redis.Redis) -> None:
+    assert isinstance(SHOP, Probing)
+    ((path, request),) = SHOP.probes().items()
+
+    assert door.http.post(path, content=request.body, headers=dict(request.headers)).status_code == 200
+    assert redis_client.keys("rm:{0}:*") == []
+
+
+def test_the_doctor_proves_itself_with_the_first_of_two_secrets() -> None:
+    both = Sunshine(with_app(Settings(), webhook_secret=f"{WEBHOOK_SECRET} an-old-shared-secret"))
+    ((path, request),) = both.probes().items()
+
+    assert path == "/sunshine/shop"
+    SHOP.verify(request)
+    assert SHOP.parse(request) == ()
+
+
+@pytest.mark.parametrize("path", ["", "/sc"])
+@pytest.mark.parametrize("called", [OURS, f"id-of-{OURS}"])
+def test_the_doctor_sees_the_key_and_the_switchboard_and_changes_nothing(app: SunshineSimulator, path: str, called: str) -> None:
+    key, board = checked(app, base_url=app.url + path, switchboard=called)
+
+    assert isinstance(SHOP, Checkable)
+    assert key == Check("sunshine shop", True, "the key is taken")
+    assert (board.what, board.ok, board.advice) == ("sunshine shop switchboard", True, "")
+    assert {call.method for call in app.calls} == {"GET"}
+
+
+def test_without_a_switchboard_of_ours_the_doctor_asks_for_the_key_alone(app: SunshineSimulator) -> None:
+    assert checked(app, switchboard="") == [Check("sunshine shop", True, "the key is taken")]
+
+
+@pytest.mark.parametrize(
+    ("state", "account", "found"),
+    [
+        ({"enabled": None}, {}, "no integration is called 'replymill'"),
+        ({}, {"switchboard": "another"}, "no integration is called 'another'"),
+        ({"enabled": False}, {}, "switched off"),
+        ({"after": {OURS: "", AGENTS: ""}}, {}, "nobody comes after 'replymill'"),
+        ({}, {"hand_over_to": "nobody"}, "no integration is called 'nobody'"),
+    ],
+)
+def test_the_doctor_says_what_is_wrong_with_the_switchboard(
+    app: SunshineSimulator, state: dict[str, Any], account: dict[str, Any], found: str
+) -> None:
+    for name, value in state.items():
+        setattr(app, name, value)
+    key, board = checked(app, **account)
+
+    assert (key.ok, board.ok) == (True, False)
+    assert found in board.found
+    assert "docs/sunshine.md" in board.advice
+
+
+def test_the_doctor_warns_of_an_integration_that_does_not_hear_of_others(app: SunshineSimulator) -> None:
+    app.standby = False
+    _, board = checked(app, hand_over_to=AGENTS)
+
+    assert board.ok
+    assert "deliverStandbyEvents" in board.advice
+
+
+def test_the_key_of_an_integration_is_taken_though_it_may_not_read_the_app(app: SunshineSimulator) -> None:
+    app.narrow = True
+    key, board = checked(app)
+
+    assert key == Check("sunshine shop", True, "the key is taken, for conversations alone")
+    assert board.ok
+    assert "may not read it" in board.found
+
+
+def test_the_doctor_tells_a_wrong_key_from_a_platform_that_is_away_and_shows_neither(app: SunshineSimulator) -> None:
+    (refused,) = checked(app, key_secret="a-wrong-secret-of-the-key")
+    (away,) = checked(app, base_url=f"http://127.0.0.1:{free_port()}")
+    app.go_wrong(APP_ID, Fault(status=403), Fault(status=503))
+    app.go_wrong("0" * 24, Fault(status=403))
+    (other,) = checked(app)
+    (busy,) = checked(app)
+
+    assert (refused.ok, away.ok, other.ok, busy.ok) == (False, False, False, False)
+    assert "401" in refused.found
+    assert "403" in other.found
+    assert (away.found, busy.found) == ("no answer", "no answer")
+    assert "a-wrong-secret" not in str((refused, away))
+    assert KEY_SECRET not in str((other, busy))
+
+
+def test_a_switchboard_that_does_not_answer_leaves_the_key_as_it_was_found(app: SunshineSimulator) -> None:
+    for fault, found in ((Fault(status=404), "404"), (Fault(drop=True), "no answer")):
+        app.go_wrong("/switchboards", fault)
+        key, board = checked(app)
+
+        assert (key.ok, board.ok) == (True, False)
+        assert found in board.found

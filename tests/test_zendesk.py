@@ -19,7 +19,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.contract import Askable, HandOver, Notice, Ownership, Receiver, Request, Stop
+from connectors.contract import Askable, Check, Checkable, HandOver, Notice, Ownership, Probing, Receiver, Request, Stop
 from connectors.simulators.server import Fault
 from connectors.simulators.zendesk import API_TOKEN, BOT_ID, EMAIL, WEBHOOK_SECRET, Ticket, ZendeskSimulator, signed, triggered
 from connectors.zendesk import COMMENT_BYTES, STATIC_TEST_SECRET, SUMMARY, Zendesk
@@ -376,7 +376,7 @@ def asked(simulator: ZendeskSimulator, ask: Callable[[Zendesk], Awaitable[T]], *
     """What the platform says to a question."""
 
     async def asking() -> T:
-        platform = Zendesk(with_desk(Settings(), base_url=simulator.url, **account))
+        platform = Zendesk(with_desk(Settings(), **{"base_url": simulator.url, **account}))
         try:
             return await ask(platform)
         finally:
@@ -607,3 +607,108 @@ def test_a_reply_whose_connection_broke_is_delivered_once(
 
     delivering(ready_settings, redis_client, platform, body)
     assert [comment["html_body"] for comment in ticket(zendesk).comments] == ["<p>one</p>", "<p>two</p>"]
+
+
+# -- the doctor --------------------------------------------------------------------------------------------------------------------
+
+
+def checked(simulator: ZendeskSimulator, **account: Any) -> list[Check]:
+    async def checking(platform: Zendesk) -> list[Check]:
+        return list(await platform.check())
+
+    return asked(simulator, checking, **account)
+
+
+def test_the_doctors_own_webhook_is_taken_and_starts_nothing(door: Door, redis_client: redis.Redis) -> None:
+    assert isinstance(SHOP, Probing)
+    ((path, request),) = SHOP.probes().items()
+
+    assert door.http.post(path, content=request.body, headers=dict(request.headers)).status_code == 200
+    assert redis_client.keys("rm:{0}:*") == []
+
+
+def test_the_doctor_signs_with_the_first_of_two_secrets() -> None:
+    both = Zendesk(with_desk(Settings(), webhook_secret=f"{WEBHOOK_SECRET} an-old-signing-secret"))
+    ((path, request),) = both.probes().items()
+
+    assert path == "/zendesk/shop"
+    SHOP.verify(request)
+    assert SHOP.parse(request) == ()
+
+
+def test_the_doctor_sees_the_user_and_the_group_and_changes_nothing(zendesk: ZendeskSimulator) -> None:
+    user, group = checked(zendesk)
+
+    assert isinstance(SHOP, Checkable)
+    assert user == Check("zendesk shop", True, "the user 900, agent")
+    assert (group.what, group.ok) == ("zendesk shop group", True)
+    assert [check.ok for check in checked(zendesk, group_id="")] == [True]
+    assert {call.method for call in zendesk.calls} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("me", "found", "advice"),
+    [
+        ({"id": None, "role": "end-user"}, "stranger", "API token"),
+        ({"id": 901, "role": "agent"}, "the user 901", "REPLYMILL_ZENDESK_SHOP_BOT_USER_ID=901"),
+        ({"id": BOT_ID, "role": "end-user"}, "is end-user", "agent"),
+        ({"id": BOT_ID}, "without a role", "agent"),
+        ({"id": BOT_ID, "role": "agent", "role_type": 1}, "a light agent", "comment publicly"),
+        ({"id": BOT_ID, "role": "agent", "role_type": 3}, "a contributor", "comment publicly"),
+    ],
+)
+def test_the_doctor_says_what_is_wrong_with_the_user(
+    zendesk: ZendeskSimulator, me: dict[str, Any], found: str, advice: str
+) -> None:
+    zendesk.me = me
+    (user,) = checked(zendesk)
+
+    assert not user.ok
+    assert found in user.found
+    assert advice in user.advice
+
+
+def test_the_doctor_warns_of_a_user_who_sees_some_tickets_only(zendesk: ZendeskSimulator) -> None:
+    zendesk.me["ticket_restriction"] = "assigned"
+    user, _ = checked(zendesk)
+
+    assert user.ok
+    assert "assigned" in user.advice
+
+
+def test_the_doctor_says_that_the_group_is_gone(zendesk: ZendeskSimulator) -> None:
+    for groups in ({}, {"77": {"id": 77, "deleted": True}}):
+        zendesk.groups = groups
+        user, group = checked(zendesk)
+
+        assert (user.ok, group.ok) == (True, False)
+        assert "REPLYMILL_ZENDESK_SHOP_GROUP_ID" in group.advice
+
+
+def test_the_doctor_tells_a_wrong_token_from_a_zendesk_that_is_away_and_shows_neither(zendesk: ZendeskSimulator) -> None:
+    (refused,) = checked(zendesk, api_token="a-wrong-token-of-zendesk")
+    (away,) = checked(zendesk, base_url=f"http://127.0.0.1:{free_port()}")
+    zendesk.go_wrong("/me.json", Fault(status=429, headers={"retry-after": "7"}))
+    (busy,) = checked(zendesk)
+    zendesk.go_wrong("/groups/77.json", Fault(drop=True))
+    _, broken = checked(zendesk)
+
+    assert (refused.ok, away.ok, busy.ok, broken.ok) == (False, False, False, False)
+    assert "401" in refused.found
+    assert (away.found, busy.found, broken.found) == ("no answer",) * 3
+    assert "a-wrong-token" not in str((refused, away))
+    assert API_TOKEN not in str((busy, broken))
+
+
+def test_an_account_that_is_away_does_not_hide_another(zendesk: ZendeskSimulator) -> None:
+    shop = with_desk(Settings(), base_url=zendesk.url, group_id="").accounts["zendesk"]
+    away = with_desk(Settings(), name="away", base_url=f"http://127.0.0.1:{free_port()}").accounts["zendesk"]
+
+    async def checking() -> list[Check]:
+        platform = Zendesk(dataclasses.replace(Settings(), accounts={"zendesk": {"away": away["shop"], **shop}}))
+        try:
+            return list(await platform.check())
+        finally:
+            await platform.close()
+
+    assert [(check.what, check.ok) for check in asyncio.run(checking())] == [("zendesk away", False), ("zendesk shop", True)]

@@ -14,6 +14,7 @@ APP_ID = "5698edbf2a43bd081be982f1"
 KEY_ID = "app_61f0a8e5"
 KEY_SECRET = "a-secret-of-the-api-key"  # noqa: S105 - of the simulation
 WEBHOOK_SECRET = "the-shared-secret-of-the-webhook"  # noqa: S105 - of the simulation
+BOARD = "5ef21b86e933b7355c11c600"
 OURS, AGENTS = "replymill", "zd-agentWorkspace"
 _MOST_TEXT = 4_096
 
@@ -46,12 +47,22 @@ class SunshineSimulator(Simulator):
         #: Messages on a page.
         self.page_size = 100
         self.after = {OURS: AGENTS, AGENTS: "archive"}
+        #: Of the switchboard; without it there is none.
+        self.enabled: bool | None = True
+        #: Whether integrations hear what happens while others are active.
+        self.standby = True
+        #: The key is that of an integration, which reaches conversations alone.
+        self.narrow = False
         self._ids = itertools.count(1)
 
     def routes(self) -> Sequence[web.RouteDef]:
         """At both addresses of the API: a host of its own, and a path of the Zendesk."""
+        apps = [f"{path}/v2/apps/{{app}}" for path in ("", "/sc")]
         places = [f"{path}/v2/apps/{APP_ID}/conversations/{{id}}" for path in ("", "/sc")]
         return [
+            *(web.get(app, self._app) for app in apps),
+            *(web.get(f"{app}/switchboards", self._boards) for app in apps),
+            *(web.get(f"{app}/switchboards/{BOARD}/switchboardIntegrations", self._integrations) for app in apps),
             *(web.get(place, self._show) for place in places),
             *(web.get(f"{place}/messages", self._list) for place in places),
             *(web.post(f"{place}/messages", self._post) for place in places),
@@ -64,10 +75,37 @@ class SunshineSimulator(Simulator):
         self.talks[conversation] = Talk(conversation, **fields)
         return self.talks[conversation]
 
-    def _talk(self, request: web.Request) -> Talk:
+    def _authenticate(self, request: web.Request) -> None:
         proof = base64.b64encode(f"{KEY_ID}:{KEY_SECRET}".encode()).decode()
         if request.headers.get("authorization") != f"Basic {proof}":
             raise web.HTTPUnauthorized(text='{"errors":[{"code":"unauthorized","title":"Authorization is required"}]}')
+
+    def _administer(self, request: web.Request) -> None:
+        """What concerns the app as a whole."""
+        self._authenticate(request)
+        if self.narrow or request.match_info["app"] != APP_ID:
+            raise web.HTTPForbidden(text='{"errors":[{"code":"forbidden","title":"Forbidden"}]}')
+
+    async def _app(self, request: web.Request) -> web.Response:
+        self._administer(request)
+        return web.json_response({"app": {"id": APP_ID, "displayName": "Shop"}})
+
+    async def _boards(self, request: web.Request) -> web.Response:
+        self._administer(request)
+        boards = [] if self.enabled is None else [{"id": BOARD, "enabled": self.enabled}]
+        return web.json_response({"switchboards": boards})
+
+    async def _integrations(self, request: web.Request) -> web.Response:
+        self._administer(request)
+        names = sorted({*self.after, *filter(None, self.after.values())})
+        found = [{"id": f"id-of-{name}", "name": name, "deliverStandbyEvents": self.standby} for name in names]
+        for one in found:
+            if after := self.after.get(str(one["name"])):
+                one["nextSwitchboardIntegrationId"] = f"id-of-{after}"
+        return web.json_response({"switchboardIntegrations": found})
+
+    def _talk(self, request: web.Request) -> Talk:
+        self._authenticate(request)
         talk = self.talks.get(request.match_info["id"])
         if talk is None:
             raise web.HTTPNotFound(text='{"errors":[{"code":"conversation_not_found","title":"Conversation not found"}]}')

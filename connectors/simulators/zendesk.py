@@ -47,6 +47,9 @@ class ZendeskSimulator(Simulator):
     def __init__(self) -> None:
         super().__init__()
         self.tickets: dict[int, Ticket] = {}
+        #: Whom the token speaks for.
+        self.me: dict[str, Any] = {"id": BOT_ID, "role": "agent", "role_type": 0, "ticket_restriction": None}
+        self.groups: dict[str, dict[str, Any]] = {"77": {"id": 77, "name": "Support", "deleted": False}}
         #: Audits on a page, whatever is asked for.
         self.page_size = 100
         self._ids = itertools.count(54_509_363_035_291)
@@ -54,6 +57,8 @@ class ZendeskSimulator(Simulator):
 
     def routes(self) -> Sequence[web.RouteDef]:
         return [
+            web.get("/api/v2/users/me.json", self._whoami),
+            web.get("/api/v2/groups/{id}.json", self._group),
             web.get("/api/v2/tickets/{id}.json", self._show),
             web.put("/api/v2/tickets/{id}.json", self._put),
             web.get("/api/v2/tickets/{id}/audits.json", self._audits),
@@ -73,10 +78,24 @@ class ZendeskSimulator(Simulator):
     def _now(self) -> str:
         return (_BEGAN + timedelta(seconds=next(self._ticks))).isoformat()
 
-    def _ticket(self, request: web.Request) -> Ticket:
+    def _authenticate(self, request: web.Request) -> None:
         proof = base64.b64encode(f"{EMAIL}/token:{API_TOKEN}".encode()).decode()
         if request.headers.get("authorization") != f"Basic {proof}":
             raise web.HTTPUnauthorized(text=json.dumps({"error": "Couldn't authenticate you"}))
+
+    async def _whoami(self, request: web.Request) -> web.Response:
+        self._authenticate(request)
+        return web.json_response({"user": self.me})
+
+    async def _group(self, request: web.Request) -> web.Response:
+        self._authenticate(request)
+        group = self.groups.get(request.match_info["id"])
+        if group is None:
+            raise web.HTTPNotFound(text=json.dumps({"error": "RecordNotFound", "description": "Not found"}))
+        return web.json_response({"group": group})
+
+    def _ticket(self, request: web.Request) -> Ticket:
+        self._authenticate(request)
         ticket = self.tickets.get(int(request.match_info["id"]))
         if ticket is None:
             raise web.HTTPNotFound(text=json.dumps({"error": "RecordNotFound", "description": "Not found"}))
