@@ -10,7 +10,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from connectors import formatting
 from connectors.slack_calls import BLOCKS, OUTSIDE, fault, judged
 from connectors.slack_events import ASKED, FEEDBACK
-from engine.errors import RetryLater, Unclear
+from engine.errors import Unclear
 from engine.messages import Action, Delivery, Receipt, Source
 
 #: Characters of a message: 4,000 are advised, longer ones are cut at 40,000. [S]
@@ -99,19 +99,16 @@ async def _plain_at_need(calls: AsyncWebClient, fixed: Mapping[str, Any], said: 
 async def find(calls: AsyncWebClient, delivery: Delivery, channel: str, *, within: float) -> Receipt | None:
     """The message of an earlier attempt, not older than `within` seconds.
 
-    :raises Unclear: it cannot be told now.
+    :raises RetryLater: it cannot be told now; so does `Unclear`.
+    :raises Unclear:
     :raises DeliveryRefused: it never can.
     """
     thread = delivery.reply.address.thread
     oldest = f"{time.time() - within:.6f}"
     cursor = ""
     for _ in range(PAGES):
-        try:
-            with judged():
-                page = await _page(calls, channel, thread, oldest=oldest, cursor=cursor)
-        except RetryLater as later:
-            # An attempt that is told to wait would forget that there was an earlier one; this keeps it in mind.
-            raise Unclear(f"Slack cannot say whether it was sent: {later}") from later
+        with judged():
+            page = await _page(calls, channel, thread, oldest=oldest, cursor=cursor)
         found = [one for one in page.get("messages") or [] if isinstance(one, dict) and _is(one, delivery)]
         if found:
             return Receipt(delivery=delivery.id, platform_id=str(found[0].get("ts") or ""))

@@ -24,6 +24,8 @@ log = structlog.get_logger()
 STATUS = "is thinking..."
 #: Least seconds between two appends to one message: 100 a minute are allowed in a workspace. [S]
 APPEND_EVERY = 1.0
+#: A stream that nothing is appended to any more.
+_OVER = {"ts": "", "broken": "1"}
 
 
 class Show:
@@ -63,22 +65,24 @@ class Show:
 
         :raises Unclear: it may have become the reply.
         """
-        if delivery.part or not channel.startswith("D"):
+        if delivery.part or not channel.startswith("D") or not delivery.reply.address.thread:
             return None
         key = self._kept.key("stream", delivery.turn)
         stream = await self._kept.fields(key)
         if not stream.get("ts"):
+            # What comes late to be shown must not begin a message beside the reply.
+            await self._kept.set_fields(key, _OVER, life=STREAM_LIFE)
             return None
         receipt = await self._completed(calls, delivery, channel, stream)
         receipt = receipt or await self._replaced(calls, delivery, channel, stream["ts"])
         if receipt is None:
             await _try(calls.chat_delete(channel=channel, ts=stream["ts"]))
-        await self._kept.drop(key)
+        await self._kept.set_fields(key, _OVER, life=STREAM_LIFE)
         return receipt
 
     async def _start(self, calls: AsyncWebClient, key: str, channel: str, thread: str, text: str) -> None:
         answer = await _try(calls.chat_startStream(channel=channel, thread_ts=thread, markdown_text=neutral(text)))
-        shown = {"ts": str(answer["ts"]), "shown": neutral(text)} if answer.get("ts") else {"ts": "", "broken": "1"}
+        shown = {"ts": str(answer["ts"]), "shown": neutral(text)} if answer.get("ts") else _OVER
         await self._kept.set_fields(key, shown, life=STREAM_LIFE)
 
     async def _append(self, calls: AsyncWebClient, key: str, channel: str, text: str, stream: Mapping[str, str]) -> None:

@@ -208,6 +208,16 @@ def test_nothing_grows_where_it_would_disturb_or_cannot_be(settings: Settings, s
     assert slack.calls == []
 
 
+@pytest.mark.parametrize("texts", [(), ("It is",)])
+def test_what_comes_late_to_be_shown_begins_no_message_beside_the_reply(
+    settings: Settings, slack: SlackServer, texts: tuple[str, ...]
+) -> None:
+    shown(settings, slack, *texts, then="It is on its way.")
+    shown(settings, slack, "It is on")
+
+    assert [one["text"].strip() for one in slack.messages[DIRECT]] == ["It is on its way."]
+
+
 def test_what_is_longer_than_a_message_stops_growing_and_is_posted_in_parts(settings: Settings, slack: SlackServer) -> None:
     text = "A sentence of some words. " * 300
     first, *_ = split(text)
