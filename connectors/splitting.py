@@ -75,7 +75,7 @@ class _Cutter:
             parts.append(part.candidate(part.low))
             self.size = max((part.low + min(part.high, self.end)) // 2 - start, 1)
             start = self.source.begin(part.low)
-        return tuple(parts)
+        return tuple(parts) or (self.source.text,)
 
 
 class _Part:
@@ -99,11 +99,23 @@ class _Part:
         for tier in TIERS if self.bare else TIERS[:-1]:
             for kind in KINDS:
                 self._reach(self.source.cuts(kind, tier))
-                if self.low - self.start >= (self.high - self.start) / 2 or self.low == self.cutter.end:
+                if self._enough():
                     return self
             if self.low > self.start and not self.source.too_long(self.high - 1, tier, self.high - self.start):
                 return self
         return self if self.low > self.start else None
+
+    def _enough(self) -> bool:
+        """Whether the part is at least half as long as it could be."""
+        twice = 2 * self.low - self.start
+        if twice >= self.high or self.low in {self.start, self.cutter.end}:
+            return self.low > self.start
+        graphemes = self.source.cuts("graphemes", TIERS[-1])
+        near = graphemes[bisect.bisect_left(graphemes, twice)]
+        if near < self.high and self.cutter.fits(self.candidate(near)):
+            return False
+        self.high = min(self.high, near)
+        return True
 
     def least(self) -> "_Part":
         """Itself, with at least one grapheme, or what fits of it."""

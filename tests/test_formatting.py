@@ -376,6 +376,7 @@ def test_a_text_that_fits_is_its_only_part_unchanged() -> None:
 def test_parts_carry_the_whole_text_within_the_limit_and_none_is_empty(source: str, limit: int) -> None:
     parts = split(source, within(limit))
 
+    assert parts
     assert carried(parts, source)
     if source.strip():
         assert all(part.strip() and len(part) <= limit for part in parts)
@@ -445,6 +446,11 @@ def test_2049_emoji_are_two_parts() -> None:
         ("call `some code here` twice, please", 22, ("call `some code here`", "twice, please")),
         ("it is **very much so** today", 20, ("it is", "**very much so**", "today")),
         ("# Title\n\naaaa bbbb\n\n# Next\n\ncccc", 24, ("# Title\n\naaaa bbbb", "# Next\n\ncccc")),
+        (
+            "One two three four five.\n\nSix seven. Eight nine ten eleven.",
+            42,
+            ("One two three four five.", "Six seven. Eight nine ten eleven."),
+        ),
         ("x - y z 1. q", 8, ("x - y", "z 1. q")),
     ],
 )
