@@ -212,6 +212,8 @@ def near(prefix: str, variable: str) -> list[str]:
         stem = f"{prefix}{platform.upper()}_"
         if variable.startswith(stem):
             words = variable.removeprefix(stem).split("_")
+            if "_".join(words) in parts(section):
+                return [f"{stem}<NAME>_{'_'.join(words)}"]
             meant = [f"{stem}{'_'.join(words[:end])}_{name}" for end in range(1, len(words)) for name in parts(section)]
             return difflib.get_close_matches(variable, meant, n=1)
     return []
@@ -251,7 +253,8 @@ def _value(variable: str, one: "dataclasses.Field[Any]", text: str) -> Any:
     try:
         return one.metadata["parse"](text)
     except ValueError as error:
-        shown = "(hidden)" if one.metadata["secret"] else repr(text)
+        # A URL may hold a password.
+        shown = "(hidden)" if one.metadata["secret"] or "@" in text else repr(text)
         raise SettingsError(f"{variable} is {shown}, but must be {error}") from error
 
 

@@ -21,11 +21,11 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `<d>:bell` | list | at most 64 | all that make a lane ready | waiting claims | wakes a waiting worker |
 | `d:<digest>` | string | the platform's dedupe time | accept, notify | accept, amend, look | recognises a repeat; holds the lane, so a message can be found |
 | `x:<digest>` | string | an hour | amend, cancel | accept | an edit or a deletion that came before its message |
-| `m:<id>` | hash | `record_ttl` | commit, cancel | look | state, reply and timings of an answered message |
+| `m:<id>` | hash | `record_ttl` | commit, cancel, stop, accept | look | state, reply and timings of an answered message |
 | `h:<ref>` | list | `history_ttl` | commit, accept, notify | claim | turns of the conversation, oldest first |
-| `o:<ref>` | string | `history_ttl` | own, notify | accept, claim, commit | the owner, where it is not the bot |
+| `o:<ref>` | string | `history_ttl`, `person_wait` without a person | own, notify | accept, claim, commit | the owner, where it is not the bot |
 | `n:<ref>` | string | ten minutes | accept | accept | the notice that the lane is full was sent |
-| `p:<ref>` | string | ten minutes | accept | accept | the notice that the bot pauses was sent |
+| `p:<ref>` | string | as long as the pause | accept | accept | the notice that the bot pauses was sent |
 | `b:<ref>` | string | a minute | commit | accept | replies of the bot in this minute: two bots that answer each other stop |
 | `v:<id>` | hash | `feedback_ttl` | rate | look | what the person thinks of the reply: `up` or `down` |
 | `fence` | string | always | claim | claim | counts leases: with a random nonce it makes the token |
@@ -35,7 +35,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | key of a bucket, after `rm:limit:{<digest>}:` | type | lives | written by | read by | because |
 |---|---|---|---|---|---|
 | `g` | list of times | its period | take | take | when the last places were given, at most as many as the limit allows |
-| `t:<delivery>` | string | its wait and a minute | take | take | the place that a waiting delivery has |
+| `t:<delivery>` | string | its wait and two seconds | take | take | the place that a waiting delivery has |
 | `b` | string | as long as it says | block | take | the platform asked us to wait until then |
 
 | other key | type | lives | written by | read by | because |

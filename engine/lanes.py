@@ -103,6 +103,7 @@ class Lanes:
         }
         if pause:
             arguments["pause"] = {"turns": pause.turns, "notice": self._posted(pause.notice, blobs)}
+            arguments["record_ttl"] = _ms(settings.record_ttl)
         return Call("accept", shard, arguments, tuple(blobs.collected), _accepted)
 
     def notify(
@@ -124,7 +125,7 @@ class Lanes:
             "forget": forget,
         }
         if owner:
-            arguments |= {"owner": owner, "ttl": _ms(self.settings.history_ttl)}
+            arguments |= {"owner": owner, "ttl": _ms(self.settings.person_wait)}
         return Call("notify", shard, arguments, tuple(blobs.collected), _accepted)
 
     def amend(self, message: InboundMessage) -> Call[str]:
@@ -199,6 +200,7 @@ class Lanes:
             "ref": lane.ref,
             "token": lane.token,
             "delivery": lane.entries[0].id,
+            "whole": blobs.add(lane.entries[0].body),
             "parts": [(part.id, blobs.add(part.encode())) for part in parts],
         }
         return Call("split", self.shards[lane.shard], arguments, tuple(blobs.collected), bool)

@@ -37,9 +37,11 @@ class Limits:
 
         Once it says 0, the places are used up and the ticket is forgotten: the next take of the same name begins anew.
         """
-        for limit in limits:
+        for number, limit in enumerate(limits):
             wait = await self._call("take", limit, ticket=ticket, reserve=True).run_async(self._client)
             if wait:
+                for passed in limits[:number]:
+                    await self._call("take", passed, ticket=ticket, keep=wait).run_async(self._client)
                 return wait / 1000
         for limit in limits:
             await self._call("take", limit, ticket=ticket, done=True).run_async(self._client)

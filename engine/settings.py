@@ -103,6 +103,9 @@ class Settings:
     record_ttl: float = _setting(3600.0, values.number(1, 31_536_000), "seconds the state of an answered message is kept")
     dedupe_ttl: float = _setting(86_400.0, values.number(600, 31_536_000), "seconds in which a repeated id is recognised")
     dead_ttl: float = _setting(1_209_600.0, values.number(60, 31_536_000), "seconds dead letters are kept")
+    person_wait: float = _setting(
+        3600.0, values.number(1, 31_536_000), "seconds a conversation waits for a person before the bot answers again"
+    )
     feedback_ttl: float = _setting(2_592_000.0, values.number(60, 31_536_000), "seconds a verdict about a reply is kept")
     cache: bool = _setting(True, values.flag, "reuse replies to the same question")
     cache_ttl: float = _setting(86_400.0, values.number(1, 31_536_000), "seconds a cached reply is kept")
@@ -122,7 +125,7 @@ class Settings:
     )
     no_text: str = _setting("I can only read text. Please type your question.", values.text, "sent for a message without text")
     paused: str = _setting(
-        "I have said a lot here within a minute; I pause until you have had time to read it.",
+        "I have said a lot here within a minute and pause, without answering this. Please send it again in a minute.",
         values.text,
         "sent once when the bot pauses",
     )

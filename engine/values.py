@@ -82,7 +82,7 @@ def url(*schemes: str) -> Callable[[str], str]:
 
 def secret(value: str) -> str:
     """A secret that is not too short to be one."""
-    if len(value) < 16:
+    if len(value.strip()) < 16:
         raise ValueError("at least 16 characters")
     return value
 

@@ -363,6 +363,62 @@ def test_a_long_reply_is_posted_in_parts_before_what_follows_it(quick: Settings,
     delivering(quick, redis_client, Mailbox(), body)
 
 
+def test_a_pause_that_a_platform_asks_for_holds_for_the_whole_chat_and_is_no_failure(
+    quick: Settings, redis_client: redis.Redis
+) -> None:
+    class Strict(Mailbox):
+        def limits(self, delivery: Delivery) -> list[Limit]:
+            return [Limit(("chat", delivery.reply.address.channel), 30, 1.0)]
+
+    mailbox = Strict()
+    mailbox.script = [RetryLater("too many", after=0.6)] * 3
+
+    async def body(post: Post) -> None:
+        (_first,) = queue(post.desk, address("one topic"), "one")
+        await post.until(lambda: len(mailbox.script) < 3)
+        began = time.monotonic()
+        queue(post.desk, address("another topic"), "two")
+        await post.until(lambda: len(mailbox.posted) == 2)
+        assert time.monotonic() - began >= 0.5
+        assert dead_letters(post.desk) == {}
+
+    delivering(dataclasses.replace(quick, delivery_attempts=2), redis_client, mailbox, body)
+
+
+def test_redis_away_while_a_place_is_taken_is_no_failure_of_the_platform(quick: Settings, redis_client: redis.Redis) -> None:
+    limit = Limit(("chat",), 30, 1.0)
+
+    async def body(post: Post) -> None:
+        post.mailbox.limited = [limit]
+        post.loop.draining = True
+        await post.until(lambda: not post.loop._sending)
+        (one,) = queue(post.desk, address(), "hello")
+        lane = post.desk.take(Direction.OUT)
+        post.cuts.before = {post.cuts.count}
+        await post.loop.deliver(lane)
+        assert dead_letters(post.desk) == {}
+        post.loop.draining = False
+        await post.until(lambda: post.mailbox.posted == [one])
+
+    delivering(dataclasses.replace(quick, delivery_attempts=1), redis_client, Mailbox(), body)
+
+
+def test_a_split_whose_reply_is_lost_on_the_wire_doubles_no_part(quick: Settings, redis_client: redis.Redis) -> None:
+    async def body(post: Post) -> None:
+        post.loop.draining = True
+        await post.until(lambda: not post.loop._sending)
+        (one,) = queue(post.desk, address(), "one|two|three")
+        lane = post.desk.take(Direction.OUT)
+        post.cuts.after = {post.cuts.count}
+        await post.loop.deliver(lane)
+        post.loop.draining = False
+        stem = one.removesuffix("-0")
+        await post.until(lambda: post.desk.backlog()[1].messages == 0)
+        assert post.mailbox.posted == [f"{stem}-0", f"{stem}-1", f"{stem}-2"]
+
+    delivering(quick, redis_client, Mailbox(), body)
+
+
 def test_a_chat_at_its_limit_waits_and_holds_up_no_other(quick: Settings, redis_client: redis.Redis) -> None:
     class Limited(Mailbox):
         def limits(self, delivery: Delivery) -> list[Limit]:

@@ -212,6 +212,31 @@ def test_who_asks_for_a_person_twice_is_handed_over_once_and_the_bot_is_silent(
     assert waiting(settings, redis_client) == []
 
 
+def test_who_has_a_person_already_is_not_taken_from_them(settings: Settings, redis_client: redis.Redis) -> None:
+    settle(settings, Ownership(TO, Owner.HUMAN), HandOver(TO, ("again",)))
+
+    assert waiting(settings, redis_client, Direction.OUT) == []
+    desk = Desk(redis_client, Lanes(settings))
+    assert redis_client.get(desk.shard.owner(desk.lanes.digests.lane(TO))) == b"human"
+
+
+def test_where_no_person_comes_the_bot_answers_again(settings: Settings, redis_client: redis.Redis) -> None:
+    settle(settings, HandOver(TO, ("one",)))
+    desk = Desk(redis_client, Lanes(settings))
+    life = redis_client.pttl(desk.shard.owner(desk.lanes.digests.lane(TO))) / 1000
+
+    assert settings.person_wait - 60 < life <= settings.person_wait
+
+
+def test_what_is_being_answered_is_forgotten_too(settings: Settings, redis_client: redis.Redis) -> None:
+    settle(settings, _said(TO, "my card is 4111", "one"))
+    desk = Desk(redis_client, Lanes(settings))
+    lane = desk.take()
+    settle(settings, Forget(TO, ("forget",)))
+
+    assert desk.commit(lane, replies=1, to=TO) == "changed"
+
+
 def test_what_the_platform_says_of_the_owner_holds_until_it_says_otherwise(settings: Settings, redis_client: redis.Redis) -> None:
     states = settle(
         settings,
@@ -306,5 +331,6 @@ def test_two_bots_that_answer_each_other_stop(settings: Settings, redis_client: 
     assert states == ["accepted"] * 3 + ["paused"] * 3
     texts = [Delivery.decode(body).reply.text for body in waiting(settings, redis_client, Direction.OUT)]
     assert texts.count(settings.paused) <= 1
+    assert desk.lanes.look(desk.lanes.message_id(TO, "id 5")).run(redis_client).record["state"] == "paused"
     desk.advance(61)
     assert say(9) == "accepted"

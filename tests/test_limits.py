@@ -1,6 +1,7 @@
 """Rate limits that all workers share."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -85,6 +86,34 @@ def test_nobody_gets_a_place_before_the_platform_said_so(settings: Settings, red
         await limits.block(ALL, 30)
         await limits.block(ALL, 10)
         assert 29 < await limits.take([ALL], "one") <= 30
+
+    with_limits(settings, body)
+
+
+def test_after_an_outage_those_who_waited_do_not_go_at_once(settings: Settings, redis_client: redis.Redis) -> None:
+    limit = Limit(("bot",), 1, 0.2)
+
+    async def body(limits: Limits) -> None:
+        for number in range(8):
+            await limits.take([limit], str(number))
+        await asyncio.sleep(3.0)
+        waits = [await limits.take([limit], str(number)) for number in range(8)]
+        assert waits.count(0) <= 2
+        assert max(waits) > 0.8
+
+    with_limits(settings, body)
+
+
+def test_after_a_pause_those_who_had_a_place_before_its_end_queue_anew(settings: Settings, redis_client: redis.Redis) -> None:
+    limit = Limit(("bot",), 1, 0.2)
+
+    async def body(limits: Limits) -> None:
+        for number in range(5):
+            await limits.take([limit], str(number))
+        await limits.block(limit, 5.0)
+        waits = sorted([await limits.take([limit], str(number)) for number in range(1, 5)])
+        assert all(later - earlier > 0.15 for earlier, later in itertools.pairwise(waits))
+        assert waits[0] > 4.5
 
     with_limits(settings, body)
 

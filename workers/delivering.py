@@ -13,13 +13,12 @@ from typing import Any, TypeVar
 
 import structlog
 
-from connectors.contract import Askable, Platform
+from connectors.contract import Platform
 from connectors.platforms import table
 from engine.errors import DecodeError, DeliveryRefused, RetryLater, StoreUnavailable, Unclear, Withdrawn
 from engine.keys import Direction, Shard
 from engine.lanes import Lanes
-from engine.limits import Limits
-from engine.messages import Delivery, Receipt
+from engine.messages import Delivery
 from engine.moves import Lane, Outcome, Release, Settled
 from engine.scripts import Call
 from engine.settings import Settings
@@ -29,6 +28,7 @@ from workers.batching import Round
 from workers.figures import LIFE, Figures
 from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
 from workers.outcomes import delivered, overdue, parts_of, undelivered, withdrawn
+from workers.sending import Sending
 from workers.showing import Shows
 from workers.waiting import WAIT, backoff, bell_groups
 
@@ -48,7 +48,7 @@ class Delivering:
         self.client = client
         self.platforms = platforms
         self.lanes = Lanes(settings)
-        self.limits = Limits(settings, client)
+        self.sending = Sending(settings, client)
         self.figures = Figures(name, "deliver", settings)
         self.draining = False
         self._clock = Clock()
@@ -94,6 +94,9 @@ class Delivering:
             await self._post(lane)
         except RetryLater as later:
             await self._again(lane, f"{later}", after=later.after, keep_intent=bool(lane.intent))
+        except StoreUnavailable as error:
+            self._away.note(error)
+            await self._defer(lane, 0)
         except TimeoutError:
             await self._again(lane, f"no answer within {self.settings.send_timeout:g} s", keep_intent=True)
         except Unclear as unclear:
@@ -161,8 +164,7 @@ class Delivering:
             log.info("the lease is lost; nothing is sent", action="delivery.stale", delivery=entry.id)
             return
         async with asyncio.timeout(self.settings.send_timeout):
-            receipt = await self._earlier(platform, delivery) if before == entry.id else None
-            receipt = receipt or await platform.send(delivery)
+            receipt = await self.sending.send(platform, delivery, again=before == entry.id)
         log.info("delivered", action="delivery.sent", delivery=entry.id, conversation=lane.ref, platform=platform.name)
         outcome = delivered(lane, delivery, receipt, at=self._clock.now())
         if await self._commit(lane, outcome) is Settled.COMMITTED:
@@ -174,39 +176,33 @@ class Delivering:
         if len(texts) < 2:
             return False
         await self._insist(self.lanes.split(lane, parts_of(delivery, texts)))
-        await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [Release(lane=lane)]))
+        await self._defer(lane, 0)
         return True
 
     async def _limited(self, lane: Lane, delivery: Delivery, platform: Platform) -> bool:
         """Whether the platform's rate limits make the delivery wait; then it has a place, and its lane is deferred until then."""
-        wait = await self.limits.take(platform.limits(delivery), delivery.id)
+        wait = await self.sending.wait(platform, delivery)
         if wait:
-            release = Release(lane=lane, delay=max(1, round(wait * 1000)), keep_intent=bool(lane.intent))
-            await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
+            await self._defer(lane, wait)
         return wait > 0
 
-    async def _earlier(self, platform: Platform, delivery: Delivery) -> Receipt | None:
-        """The receipt of an earlier attempt that nobody knows the end of, where the platform can be asked and has it.
-
-        :raises DeliveryRefused: it cannot be asked, and must not be sent twice.
-        """
-        if isinstance(platform, Askable):
-            return await platform.find(delivery)
-        if not platform.idempotent and self.settings.unclear == "at-most-once":
-            raise DeliveryRefused("an earlier attempt may have been sent, and the platform cannot be asked (REPLYMILL_UNCLEAR)")
-        return None
+    async def _defer(self, lane: Lane, delay: int) -> None:
+        """Give the lane back for so many milliseconds; nothing has failed."""
+        release = Release(lane=lane, delay=delay, keep_intent=bool(lane.intent))
+        await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
 
     async def _again(self, lane: Lane, reason: str, *, after: float = 0, keep_intent: bool = False) -> None:
         """Defer a delivery that failed; the last of its attempts makes it a dead letter that says why."""
         self.figures.failed()
-        failed = lane.attempts + 1
+        # A platform that names a time is slow, not broken: the deadline alone ends that.
+        failed = lane.attempts + (not after)
         if failed >= self.settings.delivery_attempts:
             log.warning("given up; kept as a dead letter", action="delivery.exhausted", delivery=lane.entries[0].id, reason=reason)
             await self._commit(lane, undelivered(lane, f"not delivered: {failed} attempts failed, the last with: {reason}"))
             return
         wait = after or backoff(lane.attempts, random.random())  # noqa: S311  # jitter, not a secret
         log.warning("not delivered yet", action="delivery.retry", delivery=lane.entries[0].id, reason=reason, after=round(wait, 1))
-        release = Release(lane=lane, delay=round(wait * 1000), failed=True, keep_intent=keep_intent)
+        release = Release(lane=lane, delay=round(wait * 1000), failed=not after, keep_intent=keep_intent)
         await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
 
     async def _commit(self, lane: Lane, outcome: Outcome) -> Settled:

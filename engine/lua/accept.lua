@@ -43,7 +43,9 @@ end
 if call('EXISTS', P .. 'o:' .. a.ref) == 1 then
   remember()
   remember_turns(a.ref, { a.turn }, a.history)
-  call('PEXPIRE', P .. 'o:' .. a.ref, a.history.ttl)
+  if call('GET', P .. 'o:' .. a.ref) == 'human' then
+    call('PEXPIRE', P .. 'o:' .. a.ref, a.history.ttl)
+  end
   return { 'owned', a.item.id }
 end
 
@@ -51,7 +53,10 @@ end
 if a.pause and tonumber(call('GET', P .. 'b:' .. a.ref) or 0) >= a.pause.turns then
   remember()
   remember_turns(a.ref, { a.turn }, a.history)
-  if call('SET', P .. 'p:' .. a.ref, 1, 'NX', 'PX', a.notice_every) then
+  local record = P .. 'm:' .. a.item.id
+  call('HSET', record, 'state', 'paused', 'received_at', now)
+  call('PEXPIRE', record, a.record_ttl)
+  if call('SET', P .. 'p:' .. a.ref, 1, 'NX', 'PX', math.max(1, call('PTTL', P .. 'b:' .. a.ref))) then
     append('out', a.ref, a.pause.notice)
   end
   return { 'paused', a.item.id }

@@ -273,16 +273,22 @@ local function drop(ref, raw, id, ttl)
   call('PEXPIRE', record, ttl)
 end
 
--- Sets who answers. A change of owner is a new revision of each waiting message, so that no answer that is being made can be
--- committed, not even after a change back. Waiting messages stay in the lane: whoever claims them moves them to history.
+-- Makes each waiting message a new revision, so that no answer to it that is being made can be committed.
+local function revise(ref)
+  local queue = lane('in', ref)
+  for position, raw in ipairs(call('LRANGE', queue, 0, -1)) do
+    local head = header(raw)
+    local body = string.sub(raw, string.find(raw, '\n', 1, true) + 1)
+    call('LSET', queue, position - 1, entry(head.id, head.revision + 1, head.received, head.deadline, head.cost, body))
+  end
+end
+
+-- Sets who answers. No answer that is being made can be committed after a change, not even after a change back. Waiting messages stay
+-- in the lane: whoever claims them moves them to history.
 local function set_owner(ref, owner, ttl)
-  local kept, queue = P .. 'o:' .. ref, lane('in', ref)
+  local kept = P .. 'o:' .. ref
   if (call('GET', kept) or 'bot') ~= owner then
-    for position, raw in ipairs(call('LRANGE', queue, 0, -1)) do
-      local head = header(raw)
-      local body = string.sub(raw, string.find(raw, '\n', 1, true) + 1)
-      call('LSET', queue, position - 1, entry(head.id, head.revision + 1, head.received, head.deadline, head.cost, body))
-    end
+    revise(ref)
   end
   if owner == 'bot' then
     call('DEL', kept)

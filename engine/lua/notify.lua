@@ -9,13 +9,14 @@ end
 remember_ids(a.digests, a.id, a.ref, a.dedupe_ttl)
 if a.forget then
   call('DEL', P .. 'h:' .. a.ref)
+  revise(a.ref) -- An answer that is being made would bring the question back.
 end
 local before = call('GET', P .. 'o:' .. a.ref) or 'bot'
-if a.owner then
+if a.owner and before == 'bot' then
   set_owner(a.ref, a.owner, a.ttl)
 end
--- Somebody who asks for a person twice is handed over once, and beside a person the bot says nothing by itself.
-if (a.owner and a.owner ~= before) or (not a.owner and (a.forget or before == 'bot')) then
+-- Who waits for a person, or has one, is handed over to no other, and beside a person the bot says nothing by itself.
+if before == 'bot' or a.forget then
   for _, item in ipairs(a.out) do
     append('out', a.ref, item)
   end

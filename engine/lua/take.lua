@@ -1,5 +1,9 @@
 -- Takes a place in one bucket: at most a.count in any a.period (ms), never before a time named by `block`. a: count, period, ticket
--- (who waits; nil takes a place only if one is free now), reserve, done (the ticket has been used). Returns ms until the place, or 0.
+-- (who waits; nil takes a place only if one is free now), reserve, keep (ms: the holder of a ticket waits so long for another bucket,
+-- its place moves there), done (the ticket has been used). Returns ms until the place, or 0.
+
+-- Who comes later than this after its time has lost its place: else all who waited through an outage would go at once.
+local GRACE = 1000
 
 if a.done then
   call('DEL', P .. 't:' .. a.ticket)
@@ -15,17 +19,23 @@ local function free_from()
   return math.max(now, blocked, oldest and tonumber(oldest) + a.period or 0)
 end
 
-if not at then
+local function place(moment)
+  call('RPUSH', taken, moment)
+  call('LTRIM', taken, -a.count, -1)
+  call('PEXPIRE', taken, moment - now + a.period)
+  return moment
+end
+
+if a.keep then
+  at = place(now + a.keep)
+elseif not at or at < now - GRACE or at < blocked then
   at = free_from()
   if at > now and not a.reserve then
     return at - now
   end
-  call('RPUSH', taken, at)
-  call('LTRIM', taken, -a.count, -1)
-  call('PEXPIRE', taken, at - now + a.period)
+  place(at)
 end
 if a.ticket then
-  -- Kept a period longer than its time, for who comes late; a place that nobody comes for is lost.
-  call('SET', P .. 't:' .. a.ticket, at, 'PX', math.max(at, blocked) - now + a.period + 60000)
+  call('SET', P .. 't:' .. a.ticket, at, 'PX', math.max(0, at - now) + 2 * GRACE)
 end
-return math.max(0, math.max(at, blocked) - now)
+return math.max(0, at - now)
