@@ -746,6 +746,8 @@ def test_a_token_is_never_logged(polled: Settings, telegram: SimulatedTelegram, 
     root, stream = logging.getLogger(), Lines()
     handlers, level = root.handlers, root.level
     logs.configure(dataclasses.replace(polled, log_level="debug"), stream=stream)  # type: ignore[arg-type]
+    # The loggers of the modules must not stay with this stream.
+    structlog.configure(cache_logger_on_first_use=False)
     try:
         telegram.says("one")
         telegram.go_wrong("/getUpdates", Fault(status=502, body="<html>"), Fault(status=404), Fault(drop=True), None)
