@@ -1,7 +1,7 @@
 """What a platform is to the rest of Replymill: how a request gets in and a delivery gets out."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from starlette.routing import BaseRoute
@@ -20,8 +20,6 @@ class Request:
     headers: Mapping[str, str]
     #: The raw bytes, over which signatures are made.
     body: bytes
-    #: The parameters of the query.
-    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

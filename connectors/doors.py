@@ -49,7 +49,7 @@ class Doors:
 
         async def receive(request: Request) -> Response:
             name = request.path_params.get("name", "")
-            asked = contract.Request(name, headers_of(request), await request.body(), dict(request.query_params))
+            asked = contract.Request(name, headers_of(request), await request.body())
             platform.verify(asked)
             try:
                 taken = await self.receive(platform, asked)

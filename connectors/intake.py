@@ -61,7 +61,7 @@ class Intake:
             await self.lanes.own(inbound.address, inbound.owner).run_async(self.client)
             return Taken("", inbound.owner, f"owner-{inbound.owner}")
         if isinstance(inbound, Stop):
-            stopped = await self.lanes.stop(inbound.address, inbound.logical_ids).run_async(self.client)
+            stopped = await self._lanes(platform).stop(inbound.address, inbound.logical_ids).run_async(self.client)
             return Taken("", "cancelled" if stopped else "answered", "stop")
         if isinstance(inbound, Feedback):
             return await self._rate(inbound)
@@ -76,14 +76,17 @@ class Intake:
 
         :raises Overloaded: the lane or the tenant is full; the person was told, once.
         """
-        lanes = self.lanes.patient if platform.timeless else self.lanes
-        accepted = await lanes.accept(
-            message,
-            deadline=platform.deadline,
-            quiet=(platform.quiet, platform.quiet_max),
-            notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),
-            pause=self._pause(platform, message),
-        ).run_async(self.client)
+        accepted = (
+            await self._lanes(platform)
+            .accept(
+                message,
+                deadline=platform.deadline,
+                quiet=(platform.quiet, platform.quiet_max),
+                notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),
+                pause=self._pause(platform, message),
+            )
+            .run_async(self.client)
+        )
         if accepted.verdict is Verdict.FULL:
             raise Overloaded("too many messages wait here already: send it again later")
         return accepted
@@ -104,14 +107,21 @@ class Intake:
         given_over = isinstance(inbound, HandOver)
         delivery_id = f"{self.lanes.message_id(inbound.address, inbound.logical_ids[0])}-0"
         post = self._fixed(inbound.address, delivery_id, text, action=Action.HAND_OVER if given_over else Action.NONE)
-        lanes = self.lanes.patient if platform.timeless else self.lanes
-        return await lanes.notify(
-            inbound.address,
-            inbound.logical_ids,
-            deliveries=(post,),
-            owner=Owner.WAITING if given_over else None,
-            forget=isinstance(inbound, Forget),
-        ).run_async(self.client)
+        return (
+            await self._lanes(platform)
+            .notify(
+                inbound.address,
+                inbound.logical_ids,
+                deliveries=(post,),
+                owner=Owner.WAITING if given_over else None,
+                forget=isinstance(inbound, Forget),
+            )
+            .run_async(self.client)
+        )
+
+    def _lanes(self, platform: Platform) -> Lanes:
+        """The lanes, which recognise a repeat for as long as the platform needs it."""
+        return self.lanes.patient if platform.timeless else self.lanes
 
     async def _rate(self, inbound: Feedback) -> Taken:
         try:
