@@ -29,7 +29,7 @@ from connectors.chatwoot_api import (
     stop_typing,
 )
 from connectors.chatwoot_events import SCHEME, Message, StatusEvent, changed_by, delivery_of, inbound_of, is_for_us, probe
-from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken, Times
 from connectors.signatures import verify
 from connectors.wishes import read
 from engine.accounts import ChatwootBot
@@ -69,9 +69,7 @@ class Chatwoot:
     away = 429
 
     def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:
-        self.deadline = settings.deadline_chat
-        self.quiet = settings.quiet_chat
-        self.quiet_max = settings.quiet_chat_max
+        self.times = Times.chat(settings)
         self._settings = settings
         self._bots = {name: bot for name, bot in settings.accounts.get(NAME, {}).items() if isinstance(bot, ChatwootBot)}
         #: Stands in for the secret of a bot that does not exist.

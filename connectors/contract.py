@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute
 
 from engine.limits import Limit
 from engine.messages import Address, Delivery, InboundMessage, Owner, Receipt
+from engine.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,22 @@ class Acknowledgement(NamedTuple):
     content: object = None
 
 
+@dataclass(frozen=True)
+class Times:
+    """How long things may take at a platform, seconds."""
+
+    #: Until a message must have an outcome.
+    deadline: float
+    #: Without a further fragment before a turn is answered, and in all that a turn waits for fragments.
+    quiet: float
+    quiet_max: float
+
+    @classmethod
+    def chat(cls, settings: Settings) -> "Times":
+        """Where people type."""
+        return cls(settings.deadline_chat, settings.quiet_chat, settings.quiet_chat_max)
+
+
 class Platform(Protocol):
     """One place where people write to Replymill and get their replies."""
 
@@ -129,16 +146,8 @@ class Platform(Protocol):
         """Whether the receiver recognises a repeated delivery id, so that an unclear send may be repeated."""
 
     @property
-    def deadline(self) -> float:
-        """Seconds until a message must have an outcome."""
-
-    @property
-    def quiet(self) -> float:
-        """Seconds without a further fragment before a turn is answered."""
-
-    @property
-    def quiet_max(self) -> float:
-        """Most seconds a turn waits for fragments."""
+    def times(self) -> Times:
+        """How long things may take there."""
 
     def split(self, text: str) -> Sequence[str]:
         """The text of a reply in parts that the platform takes, in order; together they carry all of it."""

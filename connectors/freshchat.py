@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding as Form
 from cryptography.hazmat.primitives.serialization import PublicFormat
 
 from connectors.api import Api
-from connectors.contract import Acknowledgement, Check, Inbound, Request, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Request, Taken, Times
 from connectors.formatting import split, to_plain
 from connectors.freshchat_checks import checks
 from connectors.freshchat_events import NAME, read, text_of
@@ -47,9 +47,7 @@ class Freshchat:
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:
         """:raises SettingsError: a public key that is none."""
-        self.deadline = settings.deadline_chat
-        self.quiet = settings.quiet_chat
-        self.quiet_max = settings.quiet_chat_max
+        self.times = Times.chat(settings)
         self._accounts: dict[str, FreshchatBot] = {
             name: account for name, account in settings.accounts.get(NAME, {}).items() if isinstance(account, FreshchatBot)
         }

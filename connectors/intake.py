@@ -76,17 +76,15 @@ class Intake:
 
         :raises Overloaded: the lane or the tenant is full; the person was told, once.
         """
-        accepted = (
-            await self._lanes(platform)
-            .accept(
-                message,
-                deadline=platform.deadline,
-                quiet=(platform.quiet, platform.quiet_max),
-                notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),
-                pause=self._pause(platform, message),
-            )
-            .run_async(self.client)
+        times = platform.times
+        accept = self._lanes(platform).accept(
+            message,
+            deadline=times.deadline,
+            quiet=(times.quiet, times.quiet_max),
+            notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),
+            pause=self._pause(platform, message),
         )
+        accepted = await accept.run_async(self.client)
         if accepted.verdict is Verdict.FULL:
             raise Overloaded("too many messages wait here already: send it again later")
         return accepted

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from connectors.api import Api
-from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, Taken, Times
 from connectors.formatting import split, to_html
 from connectors.intercom_checks import checks
 from connectors.intercom_events import NAME, NOBODY, notification_id, read
@@ -56,9 +56,7 @@ class Intercom:
     away = 429
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:
-        self.deadline = settings.deadline_chat
-        self.quiet = settings.quiet_chat
-        self.quiet_max = settings.quiet_chat_max
+        self.times = Times.chat(settings)
         self._accounts: dict[str, IntercomApp] = {
             name: account for name, account in settings.accounts.get(NAME, {}).items() if isinstance(account, IntercomApp)
         }

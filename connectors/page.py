@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from connectors.contract import Times
 from engine.errors import DecodeError, DeliveryRefused, RetryLater, StoreUnavailable
 from engine.keys import page, progress
 from engine.limits import Limit
@@ -67,9 +68,7 @@ class Page:
     timeless = False
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:
-        self.deadline = settings.deadline_chat
-        self.quiet = settings.quiet_chat
-        self.quiet_max = settings.quiet_chat_max
+        self.times = Times.chat(settings)
         self._client = client
 
     def split(self, text: str) -> Sequence[str]:

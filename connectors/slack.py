@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from connectors import contract, slack_posting, slack_socket
-from connectors.contract import Check, Take
+from connectors.contract import Check, Take, Times
 from connectors.guard import problem
 from connectors.slack_calls import GONE, client, session
 from connectors.slack_checks import check, probe
@@ -55,9 +55,7 @@ class Slack:
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:
         """:raises SettingsError: an account cannot be used."""
-        self.deadline = settings.deadline_chat
-        self.quiet = settings.quiet_chat
-        self.quiet_max = settings.quiet_chat_max
+        self.times = Times.chat(settings)
         self._settings = settings
         self._kept = Kept(settings, client)
         self._show = Show(self._kept)

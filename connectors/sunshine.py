@@ -17,7 +17,7 @@ import msgspec
 from connectors import sunshine_events
 from connectors.api import Api
 from connectors.bodies import read_as
-from connectors.contract import Acknowledgement, Check, Inbound, Request, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Request, Taken, Times
 from connectors.formatting import split, to_html, to_plain, utf16
 from connectors.signatures import Method, Scheme, verify
 from connectors.sunshine_checks import checks
@@ -54,9 +54,7 @@ class Sunshine:
     away = 503
 
     def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:
-        self.deadline = settings.deadline_chat
-        self.quiet = settings.quiet_chat
-        self.quiet_max = settings.quiet_chat_max
+        self.times = Times.chat(settings)
         self._no_text = settings.no_text
         self._connections = settings.deliveries
         accounts = settings.accounts.get(NAME, {})

@@ -17,7 +17,7 @@ from telegram.constants import ChatAction, ParseMode
 from telegram.error import BadRequest, ChatMigrated, NetworkError, TelegramError
 
 from connectors.bodies import read_object
-from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, Taken, Times
 from connectors.formatting import split, to_plain, to_telegram
 from connectors.signatures import Method, Scheme, verify
 from connectors.telegram_checks import checks
@@ -71,9 +71,7 @@ class Telegram:
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:
         """:raises SettingsError: a token or a secret that cannot be one."""
-        self.deadline = settings.deadline_chat
-        self.quiet = settings.quiet_chat
-        self.quiet_max = settings.quiet_chat_max
+        self.times = Times.chat(settings)
         self._settings = settings
         accounts = settings.accounts.get(NAME, {})
         self._bots = {name: _me(account) for name, account in accounts.items() if isinstance(account, TelegramBot)}

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from connectors.bodies import answerable, read_object
-from connectors.contract import Acknowledgement, Deletion, Edit, Inbound, Request, Taken
+from connectors.contract import Acknowledgement, Deletion, Edit, Inbound, Request, Taken, Times
 from connectors.posting import guarded_client, post
 from connectors.signatures import STANDARD, sign, verify
 from connectors.webhook_fields import Content, is_message, read_content, read_id, short
@@ -49,9 +49,7 @@ class Webhook:
 
     def __init__(self, settings: Settings) -> None:
         """:raises SettingsError: an endpoint whose secret or callback address cannot be used."""
-        self.deadline = settings.deadline_webhook
-        self.quiet = settings.quiet_webhook
-        self.quiet_max = settings.quiet_webhook_max
+        self.times = Times(settings.deadline_webhook, settings.quiet_webhook, settings.quiet_webhook_max)
         self._endpoints = {name: endpoint_of(registered) for name, registered in settings.webhooks.items()}
         #: Stands in for the secrets of an endpoint that does not exist.
         self._nobody = (secrets.token_bytes(32),)

@@ -18,7 +18,7 @@ import msgspec
 from connectors import formatting
 from connectors.api import Api
 from connectors.bodies import answerable, read_as, read_object
-from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken, Times
 from connectors.signatures import Scheme, verify
 from connectors.wishes import read
 from connectors.zammad_api import check, is_answered, is_ours, load, marks_of, note, post_article, reply_to, text_of
@@ -81,9 +81,7 @@ class Zammad:
     away = 503
 
     def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:
-        self.deadline = settings.deadline_chat
-        self.quiet = settings.quiet_chat
-        self.quiet_max = settings.quiet_chat_max
+        self.times = Times.chat(settings)
         self._settings = settings
         self._desks = {name: desk for name, desk in settings.accounts.get(NAME, {}).items() if isinstance(desk, ZammadDesk)}
         #: Stands in for the secret of a desk that does not exist.

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from connectors import wishes, zendesk_events
 from connectors.api import Api
 from connectors.bodies import answerable
-from connectors.contract import Acknowledgement, Check, Inbound, Notice, Request, Taken
+from connectors.contract import Acknowledgement, Check, Inbound, Notice, Request, Taken, Times
 from connectors.formatting import split, to_html
 from connectors.signatures import verify
 from connectors.zendesk_checks import checks, probe
@@ -76,9 +76,7 @@ class Zendesk:
 
     def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:
         """:raises SettingsError: an account whose secret is the public one for tests."""
-        self.deadline = settings.deadline_chat
-        self.quiet = settings.quiet_chat
-        self.quiet_max = settings.quiet_chat_max
+        self.times = Times.chat(settings)
         self._no_text = settings.no_text
         self._connections = settings.deliveries
         self._desks = {name: _desk(one) for name, one in settings.accounts.get(NAME, {}).items() if isinstance(one, ZendeskDesk)}

@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as Cut
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
+from connectors.contract import Times
 from engine.errors import StoreUnavailable
 from engine.generation import OnText, Request
 from engine.keys import Direction
@@ -222,7 +223,7 @@ class Mailbox:
     def __init__(self, name: str = "webhook", *, idempotent: bool = True) -> None:
         self.name = name
         self.idempotent = idempotent
-        self.deadline, self.quiet, self.quiet_max = 60.0, 0.0, 0.0
+        self.times = Times(60.0, 0.0, 0.0)
         self.bots_meet = self.timeless = False
         self.posted: list[str] = []
         #: What the next sends do: an error is raised, a number of seconds is waited after the post is kept.

@@ -110,9 +110,9 @@ def test_the_answering_loop_says_that_it_writes_and_that_it_is_done(
 ) -> None:
     with mill(small(settings, quiet_chat=0.0), tiny_model, redis_client) as it:
         accepted = it.desk.accept("hello", to=TO)
-        it.until_running()
+        it.loop.claim()
+        it.loop.prepare()
         found = msgspec.json.decode(redis_client.get(live(accepted.id)), type=progress.Progress)
         assert (found.address, found.text) == (TO, "")
-        it.model.let_go()
         it.until(lambda: it.settled(accepted))
         assert redis_client.get(live(accepted.id)) is None
