@@ -37,8 +37,6 @@ from engine.errors import (
     DeliveryRefused,
     MalformedRequest,
     NothingToAnswer,
-    RetryLater,
-    Unclear,
     UnparseableMessage,
     Withdrawn,
 )
@@ -125,20 +123,17 @@ class Chatwoot:
     async def find(self, delivery: Delivery) -> Receipt | None:
         """The reply among the last messages that the token may see.
 
-        :raises Unclear: it cannot be asked now; the doubt remains.
+        :raises RetryLater: it cannot be asked now.
         :raises DeliveryRefused: it may be there, unseen, and REPLYMILL_UNCLEAR forbids a repeat.
         """
         if delivery.action is Action.HAND_OVER:
             return None  # each of its steps can be repeated
         api, place = self._reach(delivery.reply.address)
-        try:
-            last = list(shown(await look(api, place) or {}))
-            found = marked(last, delivery)
-            if found or any(is_before(message, delivery) for message in last):
-                return found
-            messages = await listed(api, place)
-        except RetryLater as error:
-            raise Unclear(str(error)) from error
+        last = list(shown(await look(api, place) or {}))
+        found = marked(last, delivery)
+        if found or any(is_before(message, delivery) for message in last):
+            return found
+        messages = await listed(api, place)
         if messages is None and self._settings.unclear == "at-most-once":
             raise DeliveryRefused("an earlier attempt may have been sent, and Chatwoot shows no list to a bot (REPLYMILL_UNCLEAR)")
         return marked(messages or [], delivery)

@@ -29,7 +29,7 @@ from connectors.slack_oauth import App
 from connectors.slack_showing import Show
 from connectors.slack_store import Kept
 from engine.accounts import SlackApp
-from engine.errors import DeliveryRefused, RetryLater, StoreUnavailable, Unclear
+from engine.errors import DeliveryRefused, RetryLater, StoreUnavailable
 from engine.lanes import Lanes
 from engine.limits import Limit
 from engine.messages import Address, Delivery, Receipt
@@ -112,15 +112,12 @@ class Slack:
     async def find(self, delivery: Delivery) -> Receipt | None:
         """Look where it was posted, as far back as a delivery may be tried.
 
-        :raises Unclear: it cannot be told now; unlike `RetryLater` this keeps in mind that there was an earlier attempt.
+        :raises RetryLater: it cannot be told now.
         :raises DeliveryRefused: it never can.
         """
         name, place, channel = locate(delivery.reply.address)
         within = self._settings.deadline_chat + self._settings.deadline_delivery
-        try:
-            return await slack_posting.find(await self._calls(name, place), delivery, channel, within=within)
-        except (RetryLater, StoreUnavailable) as error:
-            raise Unclear(f"it cannot be found out whether it was sent: {error}") from error
+        return await slack_posting.find(await self._calls(name, place), delivery, channel, within=within)
 
     async def show(self, address: Address, turn: str, text: str) -> None:
         name, place, channel = locate(address)

@@ -23,7 +23,7 @@ from connectors.signatures import Scheme, verify
 from connectors.wishes import read
 from connectors.zammad_api import check, is_answered, is_ours, load, marks_of, note, post_article, reply_to, text_of
 from engine.accounts import ZammadDesk
-from engine.errors import DeliveryRefused, MalformedRequest, NothingToAnswer, RetryLater, Unclear, UnparseableMessage, Withdrawn
+from engine.errors import DeliveryRefused, MalformedRequest, NothingToAnswer, UnparseableMessage, Withdrawn
 from engine.limits import Limit
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Receipt
 from engine.settings import Settings
@@ -142,15 +142,12 @@ class Zammad:
     async def find(self, delivery: Delivery) -> Receipt | None:
         """The article of an earlier attempt.
 
-        :raises Unclear: it cannot be asked now; the doubt remains.
+        :raises RetryLater: it cannot be asked now.
         """
         if delivery.action is Action.HAND_OVER:
             return None  # each of its steps can be repeated
         api, ticket_id = self._reach(delivery.reply.address)
-        try:
-            _, articles = await load(api, ticket_id)
-        except RetryLater as error:
-            raise Unclear(str(error)) from error
+        _, articles = await load(api, ticket_id)
         posted = marks_of(articles)
         return Receipt(delivery=delivery.id, platform_id=posted[delivery.id]) if delivery.id in posted else None
 

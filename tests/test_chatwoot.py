@@ -582,7 +582,7 @@ def test_a_token_that_may_list_finds_what_is_hidden(chatwoot: SimulatedChatwoot,
 def test_a_doubt_remains_while_chatwoot_cannot_say(chatwoot: SimulatedChatwoot, talk: Conversation, fault: Fault) -> None:
     chatwoot.go_wrong("/conversations/1", fault)
 
-    assert isinstance(found(chatwoot, delivery()), Unclear)
+    assert isinstance(found(chatwoot, delivery()), RetryLater)
 
 
 # -- giving over to a person -------------------------------------------------------------------------------------------------------

@@ -741,8 +741,9 @@ def test_a_slack_that_cannot_say_now_keeps_the_question_open(settings: Settings,
     slack.go_wrong(
         "/conversations.replies", Fault(status=429, headers={"retry-after": "60"}, body={"ok": False, "error": "ratelimited"})
     )
-    with pytest.raises(Unclear):
+    with pytest.raises(RetryLater) as raised:
         use(settings, slack, lambda platform: platform.find(delivery()))
+    assert raised.value.after == 60
     slack.go_wrong("/conversations.replies", Fault(status=200, body={"ok": False, "error": "missing_scope"}))
     with pytest.raises(DeliveryRefused):
         use(settings, slack, lambda platform: platform.find(delivery()))
