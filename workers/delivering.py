@@ -30,7 +30,7 @@ from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
 from workers.outcomes import delivered, overdue, parts_of, undelivered, withdrawn
 from workers.sending import Sending
 from workers.showing import Shows
-from workers.waiting import WAIT, backoff, bell_groups
+from workers.waiting import WAIT, backoff, bell_groups, cancelled
 
 log = structlog.get_logger()
 
@@ -140,9 +140,7 @@ class Delivering:
             self._reap(done)
             thread.beat()
         left = list(self._sending.values())
-        for task in self._sending:
-            task.cancel()
-        await asyncio.gather(*self._sending, *self._bells, return_exceptions=True)
+        await cancelled({*self._sending, *self._bells})
         await self._guarded(self._leave(left))
         for platform in self.platforms.values():
             await platform.close()
@@ -290,7 +288,6 @@ class DeliveringStep(LoopStep):
             self.running = Delivering(settings, client, platforms, name=name)
             shows = asyncio.create_task(Shows(settings, client, platforms).run())
             await self.running.run(thread)
-            shows.cancel()
-            await asyncio.gather(shows, return_exceptions=True)
+            await cancelled({shows})
         finally:
             await client.aclose()

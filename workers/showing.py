@@ -12,7 +12,7 @@ from engine.limits import Limit, Limits
 from engine.settings import Settings
 from engine.store import AsyncClient
 from workers.loop import AWAY_PAUSE
-from workers.waiting import WAIT
+from workers.waiting import WAIT, cancelled
 
 log = structlog.get_logger()
 
@@ -40,9 +40,7 @@ class Shows:
             while True:
                 await self._step()
         finally:
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await cancelled(self._running)
 
     async def _step(self) -> None:
         if len(self._running) >= MOST:

@@ -1,6 +1,8 @@
 """Waiting: for a doorbell, which the scripts ring when a lane gets ready, and between attempts."""
 
+import asyncio
 import threading
+from collections.abc import Collection
 
 from engine.errors import StoreUnavailable
 from engine.keys import Direction, Shard
@@ -11,6 +13,8 @@ from engine.store import SOCKET_TIMEOUT, Client, connect, is_cluster, reachable
 WAIT = min(1.0, SOCKET_TIMEOUT / 2)
 #: In a Cluster the bells of several shards cannot be waited for together: each gets this long in turn, seconds.
 SLICE = 0.1
+#: Between two cancellations of one task, seconds.
+CANCEL_EVERY = 0.1
 #: First and longest wait between attempts, seconds; each attempt doubles it.
 FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 300.0
 
@@ -30,6 +34,16 @@ def backoff(attempts: int, jitter: float) -> float:
     """Seconds before the next attempt after `attempts` failed ones; `jitter` is between 0 and 1."""
     doubled: float = FIRST_BACKOFF * 2.0 ** min(attempts, 16)
     return min(LONGEST_BACKOFF, doubled) * (0.5 + jitter / 2)
+
+
+async def cancelled(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks until all have ended; a single cancellation may get lost below, in a client that is closing its connection."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_EVERY)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Doorbell:
