@@ -62,11 +62,14 @@ def missing(what: str) -> None:
 
 
 def redis_binary(version: str) -> Path | None:
-    """The server of that major version on this machine: 6.2 from the package, 7 from the path."""
+    """The server of that major version on this machine: 6.2 from the package, 7 from the path.
+
+    The package puts its own into the virtual environment too, which may come first on the path.
+    """
     if version == "6.2":
         return embedded.packaged_binary()
-    on_path = shutil.which("redis-server")
-    return Path(on_path) if on_path and embedded.version_of(Path(on_path)) >= (7,) else None
+    on_path = (shutil.which("redis-server", path=folder) for folder in os.get_exec_path())
+    return next((Path(found) for found in on_path if found and embedded.version_of(Path(found)) >= (7,)), None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
