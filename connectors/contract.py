@@ -42,7 +42,7 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A fixed text is due, once: a greeting, help, or that text alone can be read."""
+    """A fixed text is due, once: a greeting, help, or that text alone can be read. Without a text its ids are noted, no more."""
 
     address: Address
     #: Every logical id of what asked for it.
@@ -106,7 +106,7 @@ class Taken(NamedTuple):
     verdict: str
 
 
-#: Does what came in asks for. Raises `StoreUnavailable` (nothing was taken), `Overloaded`, and `MalformedRequest`.
+#: Does what came in asks for. Raises `StoreUnavailable` (nothing was taken) and `Overloaded`.
 Take = Callable[[Inbound], Awaitable[Taken]]
 
 
@@ -271,7 +271,10 @@ class Receiver(Platform, Protocol):
         """
 
     def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
-        """The answer to a request whose messages are all durable, or that held none."""
+        """The answer to a request whose messages are all durable, or that held none.
+
+        :raises MalformedRequest: what was taken shows a fault of the sender.
+        """
 
     def origin(self, request: Request) -> tuple[Address, str]:
         """Where a verified request that cannot be parsed belongs, and its logical id."""

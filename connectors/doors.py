@@ -14,7 +14,7 @@ from connectors.contract import Hosting, Inbound, Listening, Platform, Receiver,
 from connectors.figures import Figures
 from connectors.guard import answer, explain
 from connectors.intake import Intake
-from engine.errors import MalformedRequest, Overloaded, StoreUnavailable, UnparseableMessage
+from engine.errors import Overloaded, StoreUnavailable, UnparseableMessage
 
 log = structlog.get_logger()
 
@@ -68,17 +68,7 @@ class Doors:
             buried = await journal.bury(self._intake(), platform, asked, reason=str(error))
             self._figures.settled(platform.name, buried.verdict)
             return [buried]
-        return [taken for one in inbound if (taken := await self._take_one_of(platform, one, alone=len(inbound) == 1))]
-
-    async def _take_one_of(self, platform: Platform, inbound: Inbound, *, alone: bool) -> Taken | None:
-        """One of the events of a request: a fault of its own is the request's only where it came alone."""
-        try:
-            return await self.take(platform, inbound)
-        except MalformedRequest as error:
-            if alone:
-                raise
-            log.warning("an event of a request is left out", action="web.left_out", platform=platform.name, reason=str(error))
-            return None
+        return [await self.take(platform, one) for one in inbound]
 
     async def take(self, platform: Platform, inbound: Inbound) -> Taken:
         """Do what came in asks for, and count it."""

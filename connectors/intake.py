@@ -17,7 +17,7 @@ from connectors.contract import (
     Stop,
     Taken,
 )
-from engine.errors import MalformedRequest, Overloaded
+from engine.errors import LaneFull, Overloaded
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Reply, Source
 from engine.moves import Accepted, Pause, Verdict
@@ -48,14 +48,14 @@ class Intake:
     async def settle(self, platform: Platform, inbound: Inbound) -> Taken:
         """Do what came in asks for.
 
-        :raises Overloaded: the lane or the tenant is full.
-        :raises MalformedRequest: an edit or a deletion names a message of another conversation.
+        :raises LaneFull: the lane is full.
+        :raises Overloaded: the tenant has too much waiting.
         """
         if isinstance(inbound, Deletion):
-            said = _here(await self.lanes.cancel(inbound.address, inbound.logical_id).run_async(self.client))
+            said = await self.lanes.cancel(inbound.address, inbound.logical_id).run_async(self.client)
             return Taken(self.lanes.message_id(inbound.address, inbound.logical_id), said, f"deletion-{said}")
         if isinstance(inbound, Edit):
-            said = _here(await self.lanes.amend(inbound.message).run_async(self.client))
+            said = await self.lanes.amend(inbound.message).run_async(self.client)
             return Taken(self._id(inbound.message), said, f"edit-{said}")
         if isinstance(inbound, Ownership):
             await self.lanes.own(inbound.address, inbound.owner).run_async(self.client)
@@ -74,7 +74,8 @@ class Intake:
     async def take(self, platform: Platform, message: InboundMessage) -> Accepted:
         """Put one message on its lane.
 
-        :raises Overloaded: the lane or the tenant is full; the person was told, once.
+        :raises LaneFull: the lane is full; the person was told, once.
+        :raises Overloaded: the tenant has too much waiting.
         """
         times = platform.times
         accept = self._lanes(platform).accept(
@@ -86,6 +87,8 @@ class Intake:
         )
         accepted = await accept.run_async(self.client)
         if accepted.verdict is Verdict.FULL:
+            raise LaneFull("too many messages wait here already: send it again later")
+        if accepted.verdict is Verdict.CROWDED:
             raise Overloaded("too many messages wait here already: send it again later")
         return accepted
 
@@ -99,7 +102,7 @@ class Intake:
         return self.lanes.message_id(message.address, message.dedupe_ids[0])
 
     async def _notify(self, platform: Platform, inbound: Notice | HandOver | Forget) -> Accepted:
-        """What is answered by a fixed text, once."""
+        """What is answered by a fixed text, once; a notice without a text posts nothing, and its ids are known from then on."""
         texts = {Notice: "", HandOver: self.settings.handing_over, Forget: self.settings.forgotten}
         text = inbound.text if isinstance(inbound, Notice) else texts[type(inbound)]
         given_over = isinstance(inbound, HandOver)
@@ -110,7 +113,7 @@ class Intake:
             .notify(
                 inbound.address,
                 inbound.logical_ids,
-                deliveries=(post,),
+                deliveries=() if isinstance(inbound, Notice) and not text else (post,),
                 owner=Owner.WAITING if given_over else None,
                 forget=isinstance(inbound, Forget),
             )
@@ -140,9 +143,3 @@ class Intake:
         """A fixed text; the id of one that answers no message cannot meet that of an answer."""
         reply = Reply(in_reply_to=(), address=address, text=text, source=Source.FALLBACK)
         return Delivery(id=delivery_id, reply=reply, action=action)
-
-
-def _here(said: str) -> str:
-    if said == "elsewhere":
-        raise MalformedRequest("message_id names a message of another conversation")
-    return said

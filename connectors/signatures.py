@@ -38,6 +38,7 @@ class Method(StrEnum):
 class Encoding(StrEnum):
     """How the signature is written."""
 
+    #: In lower or upper case.
     HEX = "hex"
     BASE64 = "base64"
 
@@ -189,7 +190,9 @@ def _candidates(scheme: Scheme, headers: Mapping[str, str]) -> list[bytes]:
     parts = found.split(" ")[:_MOST_SIGNATURES] if scheme.several else [found]
     prefixed = [part.removeprefix(scheme.prefix) for part in parts if part.startswith(scheme.prefix)]
     # Any bytes will do for what is no signature: they are only compared.
-    return [part.encode("utf-8", "surrogatepass") for part in prefixed]
+    found_bytes = [part.encode("utf-8", "surrogatepass") for part in prefixed]
+    written_in_hex = scheme.method is Method.HMAC and scheme.encoding is Encoding.HEX
+    return [one.lower() for one in found_bytes] if written_in_hex else found_bytes
 
 
 def _equal(scheme: Scheme, secret: bytes, fields: Mapping[str, bytes], candidates: Sequence[bytes]) -> bool:

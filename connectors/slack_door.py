@@ -228,9 +228,6 @@ async def _failed(error: Exception) -> BoltResponse:
     """What went wrong in a listener, as a status that Slack understands."""
     if isinstance(error, StoreUnavailable | Overloaded):
         return BoltResponse(status=503, body="", headers={"retry-after": RETRY_AFTER})
-    if isinstance(error, MalformedRequest):
-        log.warning("a request contradicts an earlier one", action="slack.refused", error=str(error))
-        return BoltResponse(status=400, body="", headers={"x-slack-no-retry": "1"})
     if isinstance(error, MISREAD):
         raise error
     log.error("a request of Slack failed unexpectedly", action="slack.failed", exc_info=error)

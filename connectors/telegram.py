@@ -235,15 +235,11 @@ class Telegram:
     async def _post(self, client: Client, chat: str, delivery: Delivery) -> str:
         text, options = delivery.reply.text, options_of(chat, delivery)
         try:
-            return await _send(client, int(chat), to_telegram(text), {"parse_mode": ParseMode.HTML, **options})
+            return await _formatted(client, int(chat), text, options)
         except ChatMigrated as moved:
             # The chat of the reply is gone: its topic and the message that it answers have no number in the new one.
             kept = {name: value for name, value in options.items() if name not in {"reply_parameters", "message_thread_id"}}
-            return await _send(client, moved.new_chat_id, to_telegram(text), {"parse_mode": ParseMode.HTML, **kept})
-        except BadRequest as error:
-            if "can't parse entities" not in error.message.lower():
-                raise
-            return await _send(client, int(chat), to_plain(text), options)
+            return await _formatted(client, moved.new_chat_id, text, kept)
 
     def _client(self, name: str) -> Client:
         """One for each bot, made inside the event loop that uses it."""
@@ -263,6 +259,17 @@ def _me(account: TelegramBot) -> Me:
     if account.webhook_url and not account.webhook_secret:
         raise SettingsError(f"{variable}_WEBHOOK_SECRET is missing: with a webhook, anybody could speak for Telegram without it")
     return Me(account, int(token[1]))
+
+
+async def _formatted(client: Client, chat: int, text: str, options: dict[str, Any]) -> str:
+    """Post it as HTML, or as plain text where Telegram refuses the markup."""
+    try:
+        return await _send(client, chat, to_telegram(text), {"parse_mode": ParseMode.HTML, **options})
+    except BadRequest as error:
+        # "can't parse entities: ..." of the server, ENTITY_BOUNDS_INVALID and its like of what lies behind it.
+        if "entit" not in error.message.lower():
+            raise
+        return await _send(client, chat, to_plain(text), options)
 
 
 async def _send(client: Client, chat: int, text: str, options: dict[str, Any]) -> str:

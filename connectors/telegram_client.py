@@ -5,6 +5,7 @@ Its server, its poller and its Application are not used: they acknowledge an upd
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ class Request(HTTPXRequest):
             return status, payload
         parameters = said.get("parameters")
         parameters = parameters if isinstance(parameters, dict) else {}
-        pause = max(0, _whole(parameters.get("retry_after")))
+        pause = _seconds(parameters.get("retry_after"))
         if pause or status in _COME_BACK:
             raise Pause(min(pause, LONGEST_PAUSE))
         return status, _error(said, _whole(parameters.get("migrate_to_chat_id")))
@@ -92,6 +93,11 @@ def _object(payload: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):  # a page of some proxy: the status says enough
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _seconds(value: Any) -> float:
+    """A pause that is asked for, 0 where it is no time."""
+    return max(0.0, float(value)) if isinstance(value, int | float) and not isinstance(value, bool) and value < math.inf else 0.0
 
 
 def _whole(value: Any) -> int:

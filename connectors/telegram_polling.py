@@ -16,7 +16,7 @@ from connectors.telegram_errors import Pause, judged
 from connectors.telegram_updates import Me
 from engine import keys
 from engine.crypto import Digests
-from engine.errors import Overloaded, RequestError, StoreUnavailable, UnparseableMessage
+from engine.errors import LaneFull, Overloaded, RequestError, StoreUnavailable, UnparseableMessage
 from engine.settings import Settings
 from engine.store import AsyncClient, connect_async, reachable
 
@@ -135,7 +135,8 @@ class Poller:
         for number, place in numbered:
             for inbound in self._translated(found[place], number):
                 await self._settle(take, inbound, number)
-            self._offset = max(self._offset, number + 1)
+            # Not the greatest ever seen: after a week without updates Telegram numbers them anew, and may begin lower.
+            self._offset = number + 1
         return len(found)
 
     def _translated(self, update: Any, number: int) -> Sequence[Inbound]:
@@ -148,10 +149,15 @@ class Poller:
             return ()
 
     async def _settle(self, take: Take, inbound: Inbound, number: int) -> None:
-        """Take one, however long Redis is away or the lane is full; :raises Lost: another process will."""
+        """Take one, however long Redis is away or the tenant is full; :raises Lost: another process will."""
         while True:
             try:
                 await take(inbound)
+            except LaneFull:
+                # The person was told; all other chats would wait behind this one.
+                event = "a chat is full: an update is passed over"
+                self._log.warning(event, action="telegram.full", update=number)
+                return
             except (StoreUnavailable, Overloaded) as error:
                 self._away(error)
                 await asyncio.sleep(AGAIN)

@@ -102,7 +102,7 @@ def translate(update: Update, me: Me, *, no_text: str) -> tuple[Inbound, ...]:
 
 def pressed(update: Update) -> str:
     """The id of a press of a button, which wants to be answered; empty where the update is none."""
-    return str(update.callback_query.id) if update.callback_query else ""
+    return well_formed(str(update.callback_query.id)) if update.callback_query else ""
 
 
 @contextmanager
@@ -185,25 +185,29 @@ def _address(message: Message, me: Me) -> Address:
 
 
 def _ids(update: Update, message: Message, me: Me) -> tuple[str, ...]:
-    """Of the message (an edit has the same), of the update, and of the album, which counts as one message.
+    """Of the message (an edit has the same), and of the update."""
+    return (f"{me.id}/{message.chat.id}/{_whole(message.message_id)}", f"{me.id}/{update.update_id}")
 
-    The text of an album of photos stands below its first, that of files below the last: there it must be no repeat of the others.
-    """
-    chat = f"{me.id}/{message.chat.id}"
-    apart = message.caption and (message.document or message.audio)
-    album = (f"{chat}/album-{message.media_group_id}",) if message.media_group_id and not apart else ()
-    return (f"{chat}/{_whole(message.message_id)}", f"{me.id}/{update.update_id}", *album)
+
+def _album(message: Message, first_id: str) -> tuple[str, ...]:
+    """The id of the album that a photo or a file came in: what has no text of its own counts as one message with the rest of it."""
+    chat, group = first_id.rpartition("/")[0], message.media_group_id
+    return (f"{chat}/album-{well_formed(str(group))}",) if group else ()
 
 
 def _new(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...], *, no_text: str) -> tuple[Inbound, ...]:
+    """A caption may stand below any photo of an album, or below several: each is a message, whatever was said to the others."""
+    album = _album(message, ids[0])
     if make := _COMMANDS.get(heard.command):
         return (make(address, ids),)
     try:
-        return (wishes.read(_said(message, heard, address, ids)),)
+        found = wishes.read(_said(message, heard, address, ids))
+        # What follows of the album without a text is answered with this one.
+        return (found, Notice(address, album, "")) if album else (found,)
     except NothingToAnswer:
         # A photo or a voice message; a bare mention; or a service message, such as that somebody joined.
         if any(getattr(message, kind) for kind in _ATTACHMENTS):
-            return (Notice(address, ids, no_text),)
+            return (Notice(address, (*ids, *album), no_text),)
         return (Notice(address, ids, HELP),) if message.text else ()
 
 

@@ -89,6 +89,8 @@ class Webhook:
         return self._address(request.name, ""), _logical(request.name, known)
 
     def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
+        if taken and taken[0].state == "elsewhere":
+            raise MalformedRequest("message_id names a message of another conversation")
         said = {"id": taken[0].id, "state": taken[0].state} if taken else {"state": "ignored"}
         return Acknowledgement(202, said)
 

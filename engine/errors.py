@@ -16,7 +16,8 @@
     │   ├── BodyTooLarge        413
     │   ├── UnsupportedEncoding 415: a compressed body
     │   ├── NothingToAnswer     422: no text to answer
-    │   └── Overloaded          429: the lane or the tenant is full
+    │   └── Overloaded          429: the tenant is full
+    │       └── LaneFull        429: one conversation is; its person was told
     ├── UnparseableMessage      verified, but not a message we know: becomes a dead letter, then 2xx
     ├── ModelError
     │   ├── UnknownModel        the source names nothing that exists
@@ -124,9 +125,13 @@ class NothingToAnswer(RequestError):
 
 
 class Overloaded(RequestError):
-    """The lane or the tenant is full; the caller should come back later."""
+    """No room now; the caller should come back later."""
 
     status = 429
+
+
+class LaneFull(Overloaded):
+    """Too much of one conversation waits; the person was told, so that nothing else need wait for it."""
 
 
 class UnparseableMessage(ReplymillError):

@@ -27,8 +27,10 @@ class Verdict(StrEnum):
     OWNED = "owned"
     #: The bot has said so much here that it pauses: it went to history.
     PAUSED = "paused"
-    #: The lane or the tenant is full: it was not taken.
+    #: The lane is full: it was not taken, and the person was told.
     FULL = "full"
+    #: The tenant has too much waiting in all its lanes: it was not taken.
+    CROWDED = "crowded"
 
 
 class Settled(StrEnum):

@@ -13,7 +13,7 @@ import redis
 from connectors.contract import Deletion, Edit, Feedback, Forget, HandOver, Inbound, Notice, Ownership, Request, Stop, Taken
 from connectors.intake import Intake
 from connectors.webhook import Webhook
-from engine.errors import MalformedRequest, Overloaded, StoreUnavailable
+from engine.errors import LaneFull, Overloaded, StoreUnavailable
 from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Source
@@ -112,12 +112,14 @@ def test_a_deletion_that_comes_first_waits_for_its_message(settings: Settings, r
     assert waiting(settings, redis_client) == []
 
 
-def test_a_deletion_of_another_conversations_message_is_refused(settings: Settings, redis_client: redis.Redis) -> None:
+def test_a_deletion_of_another_conversations_message_does_nothing(settings: Settings, redis_client: redis.Redis) -> None:
     original = message("hello", "msg_1")
     settle(settings, original)
     elsewhere = msgspec.structs.replace(original.address, thread="another")
-    with pytest.raises(MalformedRequest, match="another conversation"):
-        settle(settings, Deletion(elsewhere, original.dedupe_ids[0]))
+    (said,) = settle(settings, Deletion(elsewhere, original.dedupe_ids[0]))
+
+    assert said.state == "elsewhere"
+    assert len(waiting(settings, redis_client)) == 1
 
 
 def test_a_full_lane_is_said_to_the_sender_always_and_to_the_person_once(settings: Settings, redis_client: redis.Redis) -> None:
@@ -125,12 +127,29 @@ def test_a_full_lane_is_said_to_the_sender_always_and_to_the_person_once(setting
     settle(full, message("one", "msg_1"), message("two", "msg_2"))
 
     for number in (3, 4):
-        with pytest.raises(Overloaded):
+        with pytest.raises(LaneFull):
             settle(full, message("more", f"msg_{number}"))
 
     notices = [Delivery.decode(body) for body in waiting(full, redis_client, Direction.OUT)]
     assert [(notice.reply.text, notice.reply.source) for notice in notices] == [(settings.lane_full, Source.FALLBACK)]
     assert (notices[0].reply.reference, notices[0].reply.in_reply_to) == ("", ())
+
+
+def test_a_full_tenant_is_told_apart_from_a_full_lane(settings: Settings) -> None:
+    full = dataclasses.replace(settings, tenant_messages=2, lane_messages=1)
+    with pytest.raises(LaneFull):
+        settle(full, message("one", "msg_1"), message("two", "msg_2"))
+    with pytest.raises(Overloaded) as crowded:
+        settle(full, message("three", "msg_3", "c2"), message("four", "msg_4", "c3"))
+
+    assert not isinstance(crowded.value, LaneFull)
+
+
+def test_a_notice_without_a_text_posts_nothing_and_its_ids_are_known(settings: Settings, redis_client: redis.Redis) -> None:
+    taken = settle(settings, Notice(TO, ("album",), ""), Notice(TO, ("another", "album"), "I read text alone."))
+
+    assert [one.verdict for one in taken] == ["accepted", "repeat"]
+    assert waiting(settings, redis_client, Direction.OUT) == []
 
 
 def test_a_refused_message_is_taken_when_there_is_room_again(settings: Settings, redis_client: redis.Redis) -> None:

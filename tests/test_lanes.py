@@ -123,7 +123,7 @@ def test_a_full_tenant_is_refused_without_a_notice_and_others_are_not(desk: Desk
     for number in range(40):
         desk.accept(to=address(f"{number}"))
 
-    assert desk.accept("late", "late", to=address("another")).verdict is Verdict.FULL
+    assert desk.accept("late", "late", to=address("another")).verdict is Verdict.CROWDED
     assert desk.accept(to=address(tenant="other")).verdict is Verdict.ACCEPTED
     assert desk.backlog()[1].messages == 0
     for lane in desk.claim().lanes:

@@ -207,7 +207,7 @@ class Model(RuleBasedStateMachine):
             return Verdict.OWNED, id_
         mine = [t for (d, r), t in self.tracks.items() if d is IN and r.startswith(ref[:13]) and self.shard(r) == self.shard(ref)]
         if sum(len(track.queue) for track in mine) >= TENANT_MESSAGES:
-            return Verdict.FULL, id_
+            return Verdict.CROWDED, id_
         if len(self.tracks[IN, ref].queue) >= LANE_MESSAGES:
             if self.notices.get(ref, self.now) <= self.now:
                 self.notices[ref] = self.now + NOTICE

@@ -183,22 +183,32 @@ def test_two_bots_in_one_chat_number_apart() -> None:
     assert not set(the_message(said).dedupe_ids) & {one for i in parsed(said, other) for one in i.dedupe_ids}  # type: ignore[union-attr]
 
 
-def test_an_album_is_one_message() -> None:
-    first = update(None, caption="What is this?", photo=[photo()], media_group_id="a1")
-    second = update(None, photo=[photo()], media_group_id="a1")
-    (notice,) = parsed(second)
+def album(number: int, *captions: str | None) -> list[dict[str, Any]]:
+    """Photos sent together."""
+    made = [
+        {"photo": [photo()], "media_group_id": f"a{number}"} | ({"caption": caption} if caption else {}) for caption in captions
+    ]
+    return [update(None, **fields) for fields in made]
 
-    assert isinstance(notice, Notice)
-    assert set(the_message(first).dedupe_ids) & set(notice.logical_ids) == {f"{ME}/42/album-a1"}
 
+@pytest.mark.parametrize(
+    ("captions", "messages", "notices"),
+    [
+        (("What is this?", None, None), 1, 0),
+        ((None, "What is this?", None), 1, 1),
+        ((None, None, "What is this?"), 1, 1),
+        (("What is this?", "And this?", None), 2, 0),
+        ((None, None, None), 0, 1),
+    ],
+)
+def test_every_caption_of_an_album_is_read_and_the_rest_is_said_once(
+    door: Door, redis_client: redis.Redis, captions: tuple[str | None, ...], messages: int, notices: int
+) -> None:
+    photos = album(1, *captions)
+    assert {push(door, one).status_code for one in (*photos, *photos)} == {200}
 
-def test_the_text_below_the_last_of_several_files_is_no_repeat() -> None:
-    file = {"file_id": "f", "file_unique_id": "u"}
-    (notice,) = parsed(update(None, document=file, media_group_id="a2"))
-    last = the_message(update(None, caption="What are these?", document=file, media_group_id="a2"))
-
-    assert isinstance(notice, Notice)
-    assert not set(last.dedupe_ids) & set(notice.logical_ids)
+    assert waiting(door.settings, redis_client) == messages
+    assert [post.reply.text for post in outbound(door.settings, redis_client)] == [door.settings.no_text] * notices
 
 
 def photo() -> dict[str, Any]:
@@ -511,6 +521,27 @@ def test_an_update_is_taken_and_acknowledged_with_nothing(door: Door, redis_clie
     assert waiting(door.settings, redis_client) == 1
 
 
+def test_an_edit_of_what_was_said_in_another_topic_is_taken_and_changes_nothing(door: Door, redis_client: redis.Redis) -> None:
+    said = mentioning("@ShopBot where is order 7?")
+    push(door, said)
+    moved = {**said["message"], "is_topic_message": True, "message_thread_id": 7, "edit_date": 1}
+
+    assert push(door, {"update_id": 5, "edited_message": moved}).status_code == 200
+    assert waiting(door.settings, redis_client) == 1
+
+
+def test_what_cannot_be_written_in_utf8_holds_nothing_up(door: Door, telegram: SimulatedTelegram) -> None:
+    odd = update(None, photo=[photo()], media_group_id="\ud800")
+    press = MAKER.press("up:x")
+    press["callback_query"]["id"] = "\ud800"
+
+    assert push(door, odd).status_code == 200
+    assert push(door, press).status_code == 200
+    push(door, MAKER.press("up:x"))
+    wait_for(lambda: len(telegram.answered) == 2)
+    assert door.http.get("/healthz").status_code == 200
+
+
 def test_eleven_copies_at_once_are_one_message(door: Door, redis_client: redis.Redis) -> None:
     said = update()
     with ThreadPoolExecutor(11) as pool:
@@ -665,21 +696,48 @@ def serving(port: int, folder: Path) -> Iterator[None]:
         process.wait(10)
 
 
-def test_what_a_full_lane_does_not_take_waits_at_telegram(
+def test_a_chat_whose_lane_is_full_is_told_so_and_holds_up_no_other(
     polled: Settings, telegram: SimulatedTelegram, redis_client: redis.Redis
 ) -> None:
-    full = dataclasses.replace(polled, lane_messages=1, quiet_chat=0.0, quiet_chat_max=0.0)
+    full = dataclasses.replace(polled, lane_messages=1)
+    for text in ("one", "two", "three"):
+        telegram.says(text)
+    telegram.says("four", chat=43, sender=43)
+    with opened(full):
+        wait_for(lambda: telegram.updates == [])
+
+    assert waiting(full, redis_client) == 2
+    assert [post.reply.text for post in outbound(full, redis_client)] == [full.lane_full]
+
+
+def test_what_a_full_tenant_does_not_take_waits_at_telegram(
+    polled: Settings, telegram: SimulatedTelegram, redis_client: redis.Redis
+) -> None:
+    full = dataclasses.replace(polled, tenant_messages=1, quiet_chat=0.0, quiet_chat_max=0.0)
     desk = Desk(redis_client, Lanes(full))
     telegram.says("one")
-    telegram.says("two")
-    with opened(full):
-        wait_for(lambda: outbound(full, redis_client))
+    telegram.says("two", chat=43, sender=43)
+    with structlog.testing.capture_logs() as lines, opened(full):
+        wait_for(lambda: [line for line in lines if line["action"] == "telegram.waiting"])
         assert waiting(full, redis_client) == 1
         assert len(telegram.updates) == 2
         lanes = [lane for shard in range(full.shards) for lane in desk.claim(shard=shard).lanes]
         assert [desk.commit(lane) for lane in lanes] == ["committed"]
         wait_for(lambda: telegram.updates == [])
         assert waiting(full, redis_client) == 1
+
+
+def test_updates_that_are_numbered_anew_are_confirmed(
+    polled: Settings, telegram: SimulatedTelegram, redis_client: redis.Redis
+) -> None:
+    telegram.says("before the week of silence")
+    with opened(polled):
+        wait_for(lambda: telegram.updates == [])
+        telegram.number_anew(7)
+        telegram.says("after it")
+        wait_for(lambda: telegram.updates == [])
+
+    assert waiting(polled, redis_client) == 2
 
 
 def test_a_poison_update_is_passed_over(polled: Settings, telegram: SimulatedTelegram, redis_client: redis.Redis) -> None:
@@ -875,6 +933,18 @@ def test_a_text_that_telegram_cannot_parse_goes_out_plain_once(bot: Settings, te
     assert isinstance(raised, DeliveryRefused)
 
 
+@pytest.mark.parametrize("said", ["ENTITY_BOUNDS_INVALID", "can't parse entities: Unsupported start tag"])
+def test_markup_that_is_refused_where_a_group_moved_to_goes_out_plain(
+    bot: Settings, telegram: SimulatedTelegram, said: str
+) -> None:
+    telegram.migrated[-77] = GROUP
+    refusal = Fault(status=400, body={"ok": False, "error_code": 400, "description": f"Bad Request: {said}"})
+    (receipt,) = sends(bot, delivery("**bold**", chat=-77), telegram=telegram, faults=[None, refusal])
+
+    assert receipt.platform_id
+    assert [(sent["chat_id"], sent["text"]) for sent in telegram.sent] == [(GROUP, "bold")]
+
+
 def test_a_group_that_moved_is_followed(bot: Settings, telegram: SimulatedTelegram) -> None:
     telegram.migrated[-77] = GROUP
     (receipt,) = sends(bot, delivery(chat=-77, reference=f"{ME}/-77/5"), telegram=telegram)
@@ -894,6 +964,8 @@ def problem(status: int, description: str, **parameters: Any) -> Fault:
     ("fault", "expected", "after"),
     [
         (problem(429, "Too Many Requests: retry after 7", retry_after=7), RetryLater, 7),
+        (problem(429, "Too Many Requests: retry after 2", retry_after=1.5), RetryLater, 1.5),
+        (problem(429, "Too Many Requests", retry_after=-7), RetryLater, 0),
         (problem(429, "Too Many Requests"), RetryLater, 0),
         (problem(429, "Too Many Requests", retry_after="soon"), RetryLater, 0),
         (Fault(status=429, body="<html>slow down</html>"), RetryLater, 0),

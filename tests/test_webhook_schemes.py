@@ -109,6 +109,7 @@ def test_an_hmac_of_the_body_in_any_form_is_believed(hash_: str, encoding: str, 
     signature = write(openssl_hmac(KEY, raw, hash_))
 
     assert taken(platform, {"x-signature": f"{hash_}={signature}"}, raw)
+    assert taken(platform, {"x-signature": f"{hash_}={signature.upper()}"}, raw) is (encoding == "hex")
     assert not taken(platform, {"x-signature": signature}, raw)
     assert not taken(platform, {"x-signature": f"{hash_}={signature}"}, raw + b" ")
     assert not taken(platform, {"x-signature": f"{hash_}={write(openssl_hmac(OLD_KEY, raw, hash_))}"}, raw)

@@ -17,6 +17,8 @@ from connectors.simulators.server import Simulator
 
 #: Elements of Telegram's HTML.
 _ELEMENTS = {"b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "code", "pre", "a", "blockquote", "tg-spoiler", "span"}
+#: How far ahead of the newest update an offset may be. [S] tdlib's TQueue.
+_FAR = 10
 #: UTF-16 units of a text, and bytes of a button's data.
 _LONGEST, _LONGEST_DATA = 4_096, 64
 #: Fields that are text whatever stands in them.
@@ -84,6 +86,10 @@ class SimulatedTelegram(Simulator):
         self.updates.append(update)
         return update
 
+    def number_anew(self, first: int) -> None:
+        """As Telegram does after a week without updates: the next ids have nothing to do with those before."""
+        self._next_update = first - 1
+
     def message(self, text: str | None = "hello", *, chat: int = 42, sender: int = 42, **fields: Any) -> dict[str, Any]:
         """A message as Telegram writes it."""
         self._next_message += 1
@@ -137,7 +143,7 @@ class SimulatedTelegram(Simulator):
             raise Refused(409, description)
         self._polls += 1
         mine = self._polls
-        self.updates = [update for update in self.updates if update["update_id"] >= asked.get("offset", 0)]
+        self._confirm(asked.get("offset", 0))
         ends = time.monotonic() + min(50, asked.get("timeout", 0))
         while not self.updates and time.monotonic() < ends and mine == self._polls:  # noqa: ASYNC110 - a test's thread fills it
             await asyncio.sleep(0.01)
@@ -145,6 +151,11 @@ class SimulatedTelegram(Simulator):
             self.conflicts += 1
             raise Refused(409, "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running")
         return self.updates[: asked.get("limit", 100)]
+
+    def _confirm(self, offset: int) -> None:
+        """Lets go of what was confirmed. An offset far from all ids there are names none of them: the server passes it over."""
+        if offset <= self._next_update + _FAR:
+            self.updates = [update for update in self.updates if update["update_id"] >= offset]
 
     def _me(self, _: dict[str, Any]) -> dict[str, Any]:
         told = {"can_join_groups": True, "can_read_all_group_messages": False, "supports_inline_queries": False}

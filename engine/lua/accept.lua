@@ -1,7 +1,7 @@
 -- Takes one message. a: dir, ref, digests (of all its logical ids), suffix of ids, dedupe_ttl, item {id, cost, deadline, body, quiet,
 -- quiet_max}, lane_messages, lane_bytes, tenant_messages, turn and history {turns, ttl} for a conversation a person owns, notice (an
 -- item), sent once in `notice_every` when the lane is full, pause {turns, notice} or nil: beyond so many replies within a minute
--- there is no further one. Returns {verdict, id}: accepted, repeat, cancelled, owned, paused, full.
+-- there is no further one. Returns {verdict, id}: accepted, repeat, cancelled, owned, paused, full (the lane), crowded (the tenant).
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
 if first then
@@ -64,7 +64,7 @@ end
 
 local waiting = tonumber(call('HGET', key(a.dir, 'tenants'), tenant_of(a.ref)) or 0)
 if waiting >= a.tenant_messages then
-  return { 'full', a.item.id }
+  return { 'crowded', a.item.id }
 end
 if full() then
   if call('SET', P .. 'n:' .. a.ref, 1, 'NX', 'PX', a.notice_every) then
