@@ -21,11 +21,12 @@ from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, 
 from connectors.formatting import split, to_plain, to_telegram
 from connectors.signatures import Method, Scheme, verify
 from connectors.telegram_checks import checks
-from connectors.telegram_client import Client
+from connectors.telegram_client import ALLOWED, Client
 from connectors.telegram_errors import judged, short
-from connectors.telegram_polling import ALLOWED, Poller, Trouble, insist
+from connectors.telegram_polling import Poller, Trouble, insist
 from connectors.telegram_posts import draft_id, fits, options_of, place_of, private, topic_of
 from connectors.telegram_updates import NAME, Me, pressed, read, translate
+from connectors.telegram_watch import Watch
 from engine.accounts import TelegramBot
 from engine.errors import DeliveryRefused, MalformedRequest, RetryLater, SettingsError, UnparseableMessage
 from engine.limits import Limit
@@ -73,6 +74,7 @@ class Telegram:
         """:raises SettingsError: a token or a secret that cannot be one."""
         self.times = Times.chat(settings)
         self._settings = settings
+        self._store = client
         accounts = settings.accounts.get(NAME, {})
         self._bots = {name: _me(account) for name, account in accounts.items() if isinstance(account, TelegramBot)}
         #: Stands in for the secret of a bot that does not exist, or has none.
@@ -129,7 +131,11 @@ class Telegram:
         await self._if_possible(client.set_my_commands(_COMMANDS), account)
 
     async def check(self) -> Sequence[Check]:
-        return [check for me in self._bots.values() for check in await checks(self._client(me.account.name), me.account)]
+        found: list[Check] = []
+        for me in self._bots.values():
+            watch = Watch(self._settings, me.id)
+            found += await checks(self._client(me.account.name), me.account, watch, self._store)
+        return found
 
     def probes(self) -> Mapping[str, Request]:
         headers = {"content-type": "application/json"}

@@ -22,6 +22,8 @@ READ_TIMEOUT = 30.0
 POLL_GRACE = 10.0
 #: Longest pause that Telegram is believed to ask for, seconds: a day.
 LONGEST_PAUSE = 86_400
+#: The kinds of update that are asked for; without this list Telegram sends new kinds as they are invented.
+ALLOWED = ("message", "edited_message", "callback_query", "my_chat_member")
 #: Without a time of its own these say: come back.
 _COME_BACK = (429, 503)
 
@@ -72,12 +74,14 @@ class Client(Bot):
             get_updates_request=Request(connections=1, read_timeout=READ_TIMEOUT),
         )
 
-    async def updates(self, *, offset: int, wait: int, allowed: Sequence[str]) -> list[Any]:
+    async def updates(self, *, offset: int, wait: int, most: int = 0, allowed: Sequence[str] = ()) -> list[Any]:
         """Updates as they came, after `wait` seconds at most, so that one which cannot be parsed does not hide the others.
+
+        At `most` so many, 0 for as many as Telegram gives; without kinds that are `allowed`, those that were last.
 
         :raises TelegramError: as every call.
         """
-        asked = {"offset": offset or None, "timeout": wait, "allowed_updates": allowed}
+        asked = {"offset": offset or None, "timeout": wait, "limit": most or None, "allowed_updates": allowed or None}
         found = await self._post("getUpdates", asked, read_timeout=wait + POLL_GRACE)
         return found if isinstance(found, list) else []
 

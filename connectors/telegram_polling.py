@@ -11,19 +11,16 @@ from redis.exceptions import LockError
 from telegram.error import TelegramError
 
 from connectors.contract import Inbound, Take
-from connectors.telegram_client import Client
+from connectors.telegram_client import ALLOWED, Client
 from connectors.telegram_errors import Pause, judged
 from connectors.telegram_updates import Me
-from engine import keys
-from engine.crypto import Digests
+from connectors.telegram_watch import Watch
 from engine.errors import LaneFull, Overloaded, RequestError, StoreUnavailable, UnparseableMessage
 from engine.settings import Settings
 from engine.store import AsyncClient, connect_async, reachable
 
 log = structlog.get_logger()
 
-#: The kinds of update that are asked for; without this list Telegram sends new kinds as they are invented.
-ALLOWED = ("message", "edited_message", "callback_query", "my_chat_member")
 #: Seconds Telegram holds a poll while there is nothing to hear. [D] up to 50.
 POLL = 10
 #: Seconds between polls that find nothing, where they are not held. [S] The same poll within 0.5 s is answered with one update.
@@ -91,8 +88,8 @@ class Poller:
         self._client = client
         self._read = read
         self._log = log.bind(account=me.account.name)
-        self._key = keys.poller(Digests(settings.secret_key).of("poller", str(me.id)))
         self._telegram = Trouble(account=me.account.name)
+        self._watch = Watch(settings, me.id)
         #: The first update that is not durable yet; 0: whatever Telegram holds.
         self._offset = 0
         self._store: AsyncClient = None
@@ -122,6 +119,7 @@ class Poller:
             return AGAIN
         except TelegramError as error:
             # `Conflict` too: another program polls this bot, or somebody has set a webhook since.
+            await self._watch.note(self._store, str(judged(error)))
             return pause_after(error, self._telegram)
         self._telegram.over()
         return 0.0 if found else max(0.0, EMPTY - (time.monotonic() - begun))
@@ -174,7 +172,7 @@ class Poller:
         """Whether this process is the one that polls, for the next `LOCK` seconds."""
         if self._store is None:
             self._store = await connect_async(self._settings)
-            self._lock = self._store.lock(self._key, timeout=LOCK, thread_local=False)
+            self._lock = self._store.lock(self._watch.lock, timeout=LOCK, thread_local=False)
         with reachable():
             if self._lock.local.token is not None:
                 with suppress(LockError):  # it ran out during an outage

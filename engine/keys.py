@@ -56,6 +56,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:slack:thread:<digest>` | string | 30 days, renewed | web | web | a thread in a channel that the bot is part of |
 | `rm:slack:stream:<digest>` | hash | an hour | showing, delivery | the same | the message in which a reply is shown while it is made |
 | `rm:poller:<digest>` | string | half a minute, renewed | web | web | one process alone polls a Telegram bot |
+| `rm:poller-trouble:<digest>` | string | a minute | web | doctor | what Telegram said to a poll of a bot that failed |
 | `rm:worker:<name>` | hash | ten seconds | loops | status | what a worker does and how fast |
 """
 
@@ -168,3 +169,8 @@ def slack(kind: str, digest: str) -> str:
 def poller(digest: str) -> str:
     """Lock of the process that polls a bot of Telegram."""
     return f"rm:poller:{digest}"
+
+
+def poller_trouble(digest: str) -> str:
+    """What went wrong when a bot of Telegram was polled."""
+    return f"rm:poller-trouble:{digest}"

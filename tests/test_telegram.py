@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 from connectors.contract import (
     Acknowledgement,
+    Check,
     Checkable,
     Edit,
     Feedback,
@@ -58,6 +60,7 @@ from tests.desk import Desk
 from tests.doors import Door, opened, ready
 from tests.loops import delivering, queue
 from workers import embedded, logs
+from workers.doctor_platforms import look
 
 pytestmark = pytest.mark.one_redis
 
@@ -66,6 +69,7 @@ T = TypeVar("T")
 TOKEN = "700001:AAE-simulated_token"
 SECRET = "a-webhook_secret-of-the-tests"
 HEADER = "x-telegram-bot-api-secret-token"
+HOOK = "https://example.com/telegram/shop"
 ME = 700_001
 GROUP = -1_001_234
 
@@ -1133,10 +1137,98 @@ def test_the_doctor_sees_a_bot_and_its_way_in(bot: Settings, telegram: Simulated
     assert act(bot, step) == [(True, "@ShopBot"), (True, "polled")]
     telegram.webhook = {"url": "https://example.com/other"}
     assert act(bot, step)[1] == (False, "has a webhook, but is to be polled")
+    called = with_bot(Settings(), api_base_url=telegram.url, webhook_url=HOOK)
+    assert act(called, step)[1] == (False, "has another webhook")
+    telegram.webhook = {}
+    assert act(called, step)[1] == (False, "has no webhook")
     telegram.go_wrong("/getMe", Fault(status=502))
     assert act(bot, step) == [(False, "no answer")]
     telegram.token = "700001:revoked"
     assert act(bot, step) == [(False, "Telegram says 'Unauthorized'")]
+
+
+@pytest.mark.parametrize(
+    ("facts", "found", "advice"),
+    [
+        ({}, None, ""),
+        ({"allowed_updates": []}, None, ""),
+        ({"allowed_updates": ["message", "my_chat_member"]}, "is not told of callback_query, edited_message", "replymill web"),
+        (
+            {"last_error_date": -60, "last_error_message": "Wrong response from the webhook: 401 Unauthorized"},
+            "Telegram failed to call it: 'Wrong response from the webhook: 401 Unauthorized'",
+            "another secret",
+        ),
+        ({"last_error_date": -60, "last_error_message": "Connection refused"}, "Connection refused", "running service"),
+        ({"last_error_date": -6_000, "last_error_message": "Connection refused"}, None, ""),
+        ({"pending_update_count": 101}, "101 updates wait", "log"),
+    ],
+)
+def test_the_doctor_sees_what_is_wrong_with_a_webhook(
+    telegram: SimulatedTelegram, facts: dict[str, Any], found: str | None, advice: str
+) -> None:
+    if "last_error_date" in facts:
+        facts = {**facts, "last_error_date": int(time.time()) + facts["last_error_date"]}
+    telegram.webhook = {"url": HOOK, **facts}
+
+    async def step(platform: Telegram) -> Any:
+        return await platform.check()
+
+    _, *rest = act(with_bot(Settings(), api_base_url=telegram.url, webhook_url=HOOK), step)
+    (check,) = rest
+    assert check.ok is (found is None)
+    assert (found or f"called at {HOOK}") in check.found
+    assert advice in check.advice
+
+
+def looked(settings: Settings) -> dict[str, Check]:
+    """What `replymill doctor` says, by what it is of; of the bot itself the last."""
+    found = look(settings)
+    assert SECRET not in repr(found)
+    assert "simulated_token" not in repr(found)
+    return {check.what: check for check in found}
+
+
+def test_the_doctor_sees_whether_a_bot_is_polled(polled: Settings, telegram: SimulatedTelegram) -> None:
+    waits = telegram.says("one")
+    assert looked(polled)["telegram shop"].found == "is polled by nobody"
+    assert telegram.updates == [waits]
+    with opened(polled):
+        wait_for(lambda: looked(polled)["telegram shop"].ok)
+        assert looked(polled)["telegram shop"].found == "polled"
+
+
+def test_the_doctor_sees_a_second_poller(polled: Settings, telegram: SimulatedTelegram) -> None:
+    with opened(polled):
+        wait_for(lambda: looked(polled)["telegram shop"].ok)
+        wait_for(lambda: telegram.to("/getUpdates"))
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(telegram.poll)
+            wait_for(lambda: telegram.conflicts)
+            telegram.says("one")
+            assert other.result() == 200
+        wait_for(lambda: not looked(polled)["telegram shop"].ok)
+        found = looked(polled)["telegram shop"]
+
+    assert "another program polls it too" in found.found
+    assert "other program" in found.advice
+
+
+def test_the_doctor_sees_a_second_poller_while_nobody_of_ours_polls(polled: Settings, telegram: SimulatedTelegram) -> None:
+    telegram.go_wrong("/getUpdates", problem(409, "Conflict: terminated by other getUpdates request"))
+
+    assert "another program polls it" in looked(polled)["telegram shop"].found
+
+
+def test_the_doctor_sees_that_the_running_service_has_another_secret(settings: Settings, telegram: SimulatedTelegram) -> None:
+    running = with_bot(settings, api_base_url=telegram.url, webhook_url=HOOK, webhook_secret="the-secret_of-yesterday")
+    asking = dataclasses.replace(with_bot(settings, api_base_url=telegram.url, webhook_url=HOOK), port=running.port)
+    with opened(running) as door:
+        wait_for(lambda: ready(door))
+        assert looked(running)["/telegram/shop"].ok
+        found = looked(asking)["/telegram/shop"]
+
+    assert (found.ok, found.found) == (False, "answered 401")
+    assert "another secret" in found.advice
 
 
 def test_a_probe_of_the_doctor_is_taken_and_starts_nothing() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from typing import Any
 
+import httpx
 from aiohttp import web
 
 from connectors.simulators.server import Simulator
@@ -151,6 +152,11 @@ class SimulatedTelegram(Simulator):
             self.conflicts += 1
             raise Refused(409, "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running")
         return self.updates[: asked.get("limit", 100)]
+
+    def poll(self) -> int:
+        """What another program does that polls this bot, once, without confirming anything; the status it gets."""
+        with httpx.Client(base_url=self.url, trust_env=False) as other:
+            return other.get(f"/bot{self.token}/getUpdates").status_code
 
     def _confirm(self, offset: int) -> None:
         """Lets go of what was confirmed. An offset far from all ids there are names none of them: the server passes it over."""
