@@ -4,6 +4,8 @@
     ├── SettingsError           an environment variable is unknown or has a bad value
     ├── StartError              a process cannot start as asked (port in use, no Redis binary, no permission)
     ├── DecodeError             stored bytes are not what their type says
+    ├── NoSuchLetter            no dead letter has this id, or more than one begins with it
+    ├── NotReplayable           a dead letter that is no message, or that somebody else was faster with
     ├── SealError               sealed bytes cannot be opened: a key is missing, or they were changed
     ├── StoreError              Redis
     │   ├── StoreUnavailable    it cannot be reached, or refuses writes
@@ -57,6 +59,14 @@ class DecodeError(ReplymillError):
         self.raw = raw
         #: What the decoder said.
         self.cause = cause
+
+
+class NoSuchLetter(ReplymillError):
+    """No dead letter has this id, or more than one begins with it."""
+
+
+class NotReplayable(ReplymillError):
+    """A dead letter that is no message, or that somebody else was faster with."""
 
 
 class SealError(ReplymillError):

@@ -6,7 +6,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | key of a shard | type | lives | written by | read by | because |
 |---|---|---|---|---|---|
 | `<d>:q:<ref>` | list | while not empty | accept, commit, amend, cancel | claim, commit, sweep | the lane: header line and opaque body of each message |
-| `<d>:l:<ref>` | hash | until the lane is empty | claim, release, sweep, intend | the same | `t` lease token, `x` its end, `f` `q` first fragment since and end of its quiet period, `a` failed attempts, `p` aside as `suspect` or `spent`, `d` deferred, `i` `j` intended delivery and the token it was intended under |
+| `<d>:l:<ref>` | hash | until the lane is empty | claim, release, sweep, intend | the same | `t` lease token, `x` its end, `f` `q` first fragment since and end of its quiet period, `a` failed attempts, `p` aside as `suspect` or `spent`, `d` deferred, `w` why attempts failed, `i` `j` intended delivery and the token it was intended under |
 | `<d>:ready:<tenant>` | zset by deadline | while not empty | all that move lanes | claim, sweep | lanes of one tenant that may be claimed |
 | `<d>:ring` | zset by tokens | while not empty | the same | claim | tenants with a ready lane, by the tokens they have taken |
 | `<d>:paid` | zset by tokens | while the ring is not empty | the same | the same | tenants that left the ring ahead of the others: they come back where they left |
@@ -28,9 +28,10 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `p:<ref>` | string | as long as the pause | accept | accept | the notice that the bot pauses was sent |
 | `b:<ref>` | string | a minute | commit | accept | replies of the bot in this minute: two bots that answer each other stop |
 | `v:<id>` | hash | `feedback_ttl` | rate | look | what the person thinks of the reply: `up` or `down` |
+| `t:<digest>` | string, at most 16 kB | `trace_ttl` after its last event | all moves of its messages | trail | the trace of a conversation, a line for each event |
 | `fence` | string | always | claim | claim | counts leases: with a random nonce it makes the token |
-| `dead` | zset by time, at most 10,000 | always | commit, bury | list of dead letters | index of the dead letters |
-| `dead:<id>` | hash | `dead_ttl` | commit, bury | list of dead letters | reason, attempts and bytes of a dead letter |
+| `dead` | zset by time, at most 10,000 | always | commit, bury, replay, discard | list of dead letters | index of the dead letters |
+| `dead:<id>` | hash | `dead_ttl` | commit, bury, correct | list of dead letters, replay | reason, attempts, what was tried, and bytes of a dead letter |
 
 | key of a bucket, after `rm:limit:{<digest>}:` | type | lives | written by | read by | because |
 |---|---|---|---|---|---|

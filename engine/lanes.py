@@ -27,16 +27,15 @@ from engine.moves import (
     Swept,
     Verdict,
     Whereabouts,
+    estimate,
     read_claim,
     read_swept,
     read_whereabouts,
     text_of,
 )
-from engine.scripts import Blobs, Call
+from engine.scripts import Blobs, Call, Reading, T
 from engine.settings import Settings
 
-#: Characters per token in the estimate a claim's budget works with; English text in a 49,152-token vocabulary has about 4.
-CHARACTERS_PER_TOKEN = 4
 #: How long an edit or a deletion waits for its message, ms.
 TOMBSTONE_TTL = 3_600_000
 #: The notice that a lane is full is sent at most this often, ms.
@@ -47,11 +46,6 @@ WEEK = 604_800.0
 SWEEP_LIMIT = 100
 
 
-def estimate(text: str) -> int:
-    """Tokens of a text, roughly, without a tokenizer."""
-    return len(text) // CHARACTERS_PER_TOKEN + 8
-
-
 class Lanes:
     """All moves of messages. Holds no connection and no state but a random nonce for lease tokens."""
 
@@ -60,6 +54,7 @@ class Lanes:
         self.digests = Digests(settings.secret_key)
         self.shards = tuple(Shard(number) for number in range(settings.shards))
         self._nonce = secrets.token_hex(8)
+        self._trace_ttl = _ms(settings.trace_ttl)
         self._history = {"turns": settings.history_turns, "ttl": _ms(settings.history_ttl)}
 
     @cached_property
@@ -104,7 +99,7 @@ class Lanes:
         if pause:
             arguments["pause"] = {"turns": pause.turns, "notice": self._posted(pause.notice, blobs)}
             arguments["record_ttl"] = _ms(settings.record_ttl)
-        return Call("accept", shard, arguments, tuple(blobs.collected), _accepted)
+        return self.noted("accept", shard, arguments, tuple(blobs.collected), _accepted)
 
     def notify(
         self,
@@ -126,24 +121,24 @@ class Lanes:
         }
         if owner:
             arguments |= {"owner": owner, "ttl": _ms(self.settings.person_wait)}
-        return Call("notify", shard, arguments, tuple(blobs.collected), _accepted)
+        return self.noted("notify", shard, arguments, tuple(blobs.collected), _accepted)
 
     def amend(self, message: InboundMessage) -> Call[str]:
         """Replace a message not yet answered; says `amended`, `answered`, `unseen` (then the edit waits for it) or `elsewhere`."""
         blobs = Blobs()
         parts = {"cost": estimate(message.text), "body": blobs.add(message.encode()), "turn": blobs.add(_turn(message))}
         arguments = self._named(message.address, message.dedupe_ids[0]) | parts
-        return Call("amend", self.shard_of(message.address), arguments, tuple(blobs.collected), text_of)
+        return self.noted("amend", self.shard_of(message.address), arguments, tuple(blobs.collected), text_of)
 
     def cancel(self, address: Address, logical_id: str) -> Call[str]:
         """Drop a message not yet answered; says `cancelled`, `answered`, `elsewhere` or `unseen` (then the deletion waits)."""
         arguments = self._named(address, logical_id) | {"record_ttl": _ms(self.settings.record_ttl)}
-        return Call("cancel", self.shard_of(address), arguments, (), text_of)
+        return self.noted("cancel", self.shard_of(address), arguments, (), text_of)
 
     def stop(self, address: Address, logical_ids: Sequence[str]) -> Call[int]:
         """Drop every message of a conversation that is not answered yet, once; says how many."""
         arguments = self._once(address, logical_ids) | {"record_ttl": _ms(self.settings.record_ttl)}
-        return Call("stop", self.shard_of(address), arguments, (), int)
+        return self.noted("stop", self.shard_of(address), arguments, (), int)
 
     def claim(self, shard: Shard, direction: Direction, *, items: int, tokens: int, empty: bool) -> Call[Claim]:
         """Lease up to `items` lanes within `tokens`. Inbound lanes come whole (one turn), outbound ones delivery by delivery."""
@@ -179,14 +174,15 @@ class Lanes:
             "record": [text for pair in outcome.record.items() for text in pair],
             "record_ttl": _ms(settings.record_ttl),
             "records": [id_ for id_, _ in lane.pairs] if outcome.records is None else outcome.records,
-            "dead": {"reason": outcome.dead, "ttl": _ms(settings.dead_ttl)} if outcome.dead else None,
+            "dead": {"reason": outcome.dead, "ttl": _ms(settings.dead_ttl), "tried": outcome.tried} if outcome.dead else None,
+            "note": outcome.note,
         }
-        return Call("commit", self.shards[lane.shard], arguments, tuple(blobs.collected), lambda raw: Settled(text_of(raw)))
+        return self.noted("commit", self.shards[lane.shard], arguments, tuple(blobs.collected), lambda raw: Settled(text_of(raw)))
 
     def release(self, shard: Shard, direction: Direction, releases: Sequence[Release]) -> Call[int]:
         """Give leased lanes back, at once or after a delay; says how many were still ours."""
-        lanes = [(r.lane.ref, r.lane.token, r.delay, r.failed, r.keep_intent) for r in releases]
-        return Call("release", shard, self._bounds(direction) | {"lanes": lanes}, (), int)
+        lanes = [(r.lane.ref, r.lane.token, r.delay, r.failed, r.keep_intent, r.reason) for r in releases]
+        return self.noted("release", shard, self._bounds(direction) | {"lanes": lanes}, (), int)
 
     def intend(self, lane: Lane, delivery_id: str) -> Call[tuple[bool, str]]:
         """Record that a delivery is about to be sent; says whether the lease is still ours, and what was intended before."""
@@ -212,18 +208,18 @@ class Lanes:
         """
         shard, named = self._located(message_id)
         arguments = named | {"verdict": verdict, "ttl": _ms(self.settings.feedback_ttl)}
-        return Call("rate", shard, arguments, (), bool)
+        return self.noted("rate", shard, arguments, (), bool)
 
     def own(self, address: Address, owner: Owner) -> Call[int]:
         """Set who answers; says how many messages wait in the lane for whoever claims them to move to history."""
         arguments = {"ref": self.digests.lane(address), "owner": owner, "ttl": _ms(self.settings.history_ttl)}
-        return Call("own", self.shard_of(address), arguments, (), int)
+        return self.noted("own", self.shard_of(address), arguments, (), int)
 
     def sweep(self, shard: Shard, direction: Direction) -> Call[Swept]:
         """Take back lanes whose lease ran out, and list those whose head needs an outcome now."""
         take = 1 if direction is Direction.OUT else 0
         arguments = self._bounds(direction) | {"limit": SWEEP_LIMIT, "take": take}
-        return Call("sweep", shard, arguments, (), lambda raw: read_swept(raw, shard, direction))
+        return self.noted("sweep", shard, arguments, (), lambda raw: read_swept(raw, shard, direction))
 
     def look(self, message_id: str) -> Call[Whereabouts]:
         """Where a message is.
@@ -246,7 +242,11 @@ class Lanes:
             "body": 2,
             "ttl": _ms(self.settings.dead_ttl),
         }
-        return Call("bury", self.shard_of(address), arguments, (raw,), bool)
+        return self.noted("bury", self.shard_of(address), arguments, (raw,), bool)
+
+    def noted(self, script: str, shard: Shard, arguments: dict[str, Any], blobs: tuple[bytes, ...], read: Reading[T]) -> Call[T]:
+        """A call of a script that tells the trace what it does."""
+        return Call(script, shard, {**arguments, "trace": self._trace_ttl}, blobs, read)
 
     def _once(self, address: Address, logical_ids: Sequence[str]) -> dict[str, Any]:
         """What a script needs to do something for the first of some repeats alone."""

@@ -13,6 +13,14 @@ from engine.messages import Delivery, Entry, Owner, Turn
 
 log = structlog.get_logger()
 
+#: Characters per token in the estimate a claim's budget works with; English text in a 49,152-token vocabulary has about 4.
+CHARACTERS_PER_TOKEN = 4
+
+
+def estimate(text: str) -> int:
+    """Tokens of a text, roughly, without a tokenizer."""
+    return len(text) // CHARACTERS_PER_TOKEN + 8
+
 
 class Verdict(StrEnum):
     """What became of an accepted message."""
@@ -124,6 +132,10 @@ class Outcome:
     records: tuple[str, ...] | None = None
     #: The reason, if the messages become dead letters.
     dead: str = ""
+    #: Why the attempt that ended in this failed, if it is one that no `Release` has told.
+    tried: str = ""
+    #: What the trace is told: see `engine.trace`.
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +149,8 @@ class Release:
     failed: bool = False
     #: The intended delivery may have been sent: keep it for the next attempt to know.
     keep_intent: bool = False
+    #: Why an attempt failed, for the dead letter and the trace.
+    reason: str = ""
 
 
 @dataclass(frozen=True)

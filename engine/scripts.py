@@ -13,6 +13,8 @@ from redis.exceptions import NoScriptError
 from engine.store import AsyncClient, Client, reachable
 
 T = TypeVar("T")
+#: What makes a value of the reply of a script.
+Reading = Callable[[Any], T]
 
 
 class Slot(Protocol):
@@ -41,7 +43,7 @@ class Call(Generic[T]):
     slot: Slot
     arguments: dict[str, Any]
     blobs: tuple[bytes, ...]
-    read: Callable[[Any], T]
+    read: Reading[T]
 
     def run(self, client: Client) -> T:
         text, digest = _script(self.script)

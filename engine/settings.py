@@ -103,6 +103,7 @@ class Settings:
     record_ttl: float = _setting(3600.0, values.number(1, 31_536_000), "seconds the state of an answered message is kept")
     dedupe_ttl: float = _setting(86_400.0, values.number(600, 31_536_000), "seconds in which a repeated id is recognised")
     dead_ttl: float = _setting(1_209_600.0, values.number(60, 31_536_000), "seconds dead letters are kept")
+    trace_ttl: float = _setting(86_400.0, values.number(0, 31_536_000), "seconds the trace of a conversation is kept; 0: none is")
     person_wait: float = _setting(
         3600.0, values.number(1, 31_536_000), "seconds a conversation waits for a person before the bot answers again"
     )

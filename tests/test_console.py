@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 import redis
-from hypothesis import given
-from hypothesis import strategies as st
 
 from connectors.page import NAME as PAGE
 from connectors.page import Page
 from engine.cache import CacheKey, ReplyCache
 from engine.errors import Overloaded, ReplymillError, StoreMismatch, StoreUnavailable
-from engine.keys import FIGURES, Direction
+from engine.keys import FIGURES
 from engine.lanes import Lanes
 from engine.messages import Address, Delivery, Reply
 from engine.settings import Settings
@@ -25,7 +23,6 @@ from tests.desk import Desk, address
 from tests.loops import mill, small
 from workers import console
 from workers.figures import Figures
-from workers.outcomes import undelivered
 
 pytestmark = pytest.mark.one_redis
 
@@ -97,52 +94,6 @@ def test_status_of_an_empty_system_is_all_zero(settings: Settings, redis_client:
     assert (found["inbound"]["age_ms"], found["workers"], found["history"], found["answered_per_s"]) == (0, [], [], 0)
 
 
-RAW = [
-    b"no header at all",
-    b"one two three four five\nlooks like a header and is none",
-    b"\xff \xfe 1 2 3\nbytes that are no text",
-    b"id 1 2 3 4\nthe body of an entry",
-    b"",
-    b"\n",
-]
-
-
-@pytest.mark.parametrize("raw", RAW, ids=range(len(RAW)))
-def test_a_dead_letter_is_listed_whatever_its_bytes_are(settings: Settings, redis_client: redis.Redis, raw: bytes) -> None:
-    desk = Desk(redis_client, Lanes(settings))
-    desk.lanes.bury(address(), "m1", raw, reason="no message we know").run(redis_client)
-    (letter,) = console.dead_letters(settings)
-    assert letter["reason"] == "no message we know"
-    assert letter["bytes"] == len(raw)
-    assert letter["text"] == ("the body of an entry" if raw.startswith(b"id 1") else raw.decode(errors="replace"))
-
-
-@given(st.binary(max_size=60))
-def test_any_bytes_can_be_shown(raw: bytes) -> None:
-    assert isinstance(console.readable(raw), str)
-
-
-def test_dead_letters_of_both_directions_are_listed_the_newest_first(settings: Settings, redis_client: redis.Redis) -> None:
-    desk = Desk(redis_client, Lanes(settings))
-    accepted = desk.accept("hello")
-    desk.fail(2)
-    desk.commit(desk.take(), replies=1, dead="3 attempts failed")
-    desk.advance(5)
-    lane = desk.take(Direction.OUT)
-    assert desk.lanes.commit(lane, undelivered(lane, "the chat is gone")).run(redis_client) == "committed"
-    newest, oldest = console.dead_letters(settings)
-    assert (newest["id"], newest["direction"], newest["reason"]) == (f"{accepted.id}-0", "out", "the chat is gone")
-    assert (oldest["id"], oldest["direction"], oldest["attempts"]) == (accepted.id, "in", "2")
-    assert "hello" in oldest["text"]
-
-
-def test_a_letter_whose_time_is_over_is_not_listed_though_the_index_still_names_it(
-    settings: Settings, redis_client: redis.Redis
-) -> None:
-    redis_client.zadd("rm:{0}:dead", {"gone": 1})
-    assert console.dead_letters(settings) == []
-
-
 def test_the_cache_is_counted_and_purged(settings: Settings, redis_client: redis.Redis) -> None:
     kept = ReplyCache(settings, redis_client, CacheKey(model="m", prompt="p"))
     kept.keep("acme", "one", "1")
@@ -154,7 +105,7 @@ def test_the_cache_is_counted_and_purged(settings: Settings, redis_client: redis
 
 def test_without_redis_each_question_is_one_clear_error(settings: Settings, free_port: Callable[[], int]) -> None:
     nowhere = dataclasses.replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
-    for asked in (console.status, console.dead_letters, console.purge_cache, console.cache_stats):
+    for asked in (console.status, console.purge_cache, console.cache_stats):
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
             asked(nowhere)
     with pytest.raises(StoreUnavailable, match="cannot be reached"):

@@ -101,7 +101,7 @@ def test_turns_given_back_while_redis_is_away_are_free_when_it_is_back(holder: H
         holder.desk.accept("hello", to=to)
     first, second, third = holder.take()
     holder.cuts.away = True
-    holder.turns.give_back([first.key], failed=True)
+    holder.turns.give_back([first.key], failed="it broke")
     holder.turns.give_back([second.key])
     assert len(holder.turns) == 1
     with pytest.raises(StoreUnavailable):
@@ -166,7 +166,7 @@ def test_a_turn_on_its_last_attempt_is_recognised(holder: Holder) -> None:
     for failed in (False, False, True):
         (question,) = holder.take()
         assert holder.turns.last_chance is failed
-        holder.turns.give_back([question.key], failed=True)
+        holder.turns.give_back([question.key], failed="it broke")
         holder.turns.save()
 
 

@@ -23,7 +23,7 @@ from workers.events import BatchEvents
 from workers.figures import Figures
 from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
 from workers.telling import Telling
-from workers.turns import Turns
+from workers.turns import Turns, told
 from workers.waiting import Doorbell
 
 log = structlog.get_logger()
@@ -265,7 +265,7 @@ class Answering:
     def _fail(self, question: Question, error: BaseException) -> None:
         log.error("a turn failed; it is tried again", action="answer.failed", message=question.message, exc_info=error)
         self.figures.failed()
-        self.turns.give_back([question.key], failed=True)
+        self.turns.give_back([question.key], failed=told(error))
         self._failures += 1
         if self._failures >= MOST_FAILURES:
             raise ModelError(f"{self._failures} turns have failed in a row: the engine is broken") from error

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.metadata
-import json
 import platform as machine
 import re
 import sys
@@ -15,19 +14,8 @@ from rich.console import Console
 
 from engine.accounts import SlackApp
 from engine.settings import Settings, describe
-from workers import cli, logs, shown
-
-#: What a command needs beyond this module, imported when it runs: `version` loads no engine.
-PARTS = {
-    "console": "workers.console",
-    "convert": "engine.convert",
-    "doctor": "workers.doctor",
-    "home": "workers.home",
-    "init": "workers.init",
-    "slack_manifest": "connectors.slack_manifest",
-    "sources": "engine.sources",
-    "supervisor": "workers.supervisor",
-}
+from workers import cli, dead_commands, shown
+from workers.commanding import AsJson, complete, loaded, part, print_json, print_rows
 
 app = typer.Typer(
     name="replymill",
@@ -40,14 +28,12 @@ app = typer.Typer(
 )
 model = typer.Typer(help="Fetch, convert and list models.", no_args_is_help=True)
 cache = typer.Typer(help="The reply cache.", no_args_is_help=True)
-dead = typer.Typer(help="Messages and replies that were given up.", no_args_is_help=True)
 slack = typer.Typer(help="Slack.", no_args_is_help=True)
 app.add_typer(slack, name="slack")
 app.add_typer(model, name="model")
 app.add_typer(cache, name="cache")
-app.add_typer(dead, name="dead")
+app.add_typer(dead_commands.dead, name="dead")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 ModelSource = Annotated[str, typer.Argument(help="The model; by default REPLYMILL_MODEL.", show_default=False)]
 
 
@@ -57,24 +43,6 @@ def carry_out(arguments: Sequence[str]) -> None:
     :raises ReplymillError: it failed.
     """
     app(list(arguments), prog_name="replymill")
-
-
-def part(name: str) -> Any:
-    """A module of `PARTS`."""
-    return importlib.import_module(PARTS[name])
-
-
-def loaded() -> Settings:
-    """The settings of this process, its logs set up."""
-    chosen = Settings.load()
-    logs.configure(chosen)
-    return chosen
-
-
-def complete() -> Settings:
-    """The same with the running Redis and the kept keys."""
-    filled: Settings = part("home").complete(loaded())
-    return filled
 
 
 def console(question: str) -> Any:
@@ -130,7 +98,7 @@ def ask(question: Annotated[str, typer.Argument(help="What a customer would ask.
     with shown.waiting("Waiting for the reply"):
         reply = part("console").ask(chosen, question)
     if as_json:
-        _print_json({"text": reply.text, "source": reply.source, "evidence": reply.evidence, "trace": reply.trace})
+        print_json({"text": reply.text, "source": reply.source, "evidence": reply.evidence, "trace": reply.trace})
     else:
         print(reply.text)
 
@@ -185,7 +153,7 @@ def manifest(
 def status(as_json: AsJson = False) -> None:
     """Backlog, age of the oldest message, workers and rates."""
     found = console("status")
-    _print_json(found) if as_json else Console().print(shown.backlog(found), shown.workers(found["workers"]))
+    print_json(found) if as_json else Console().print(shown.backlog(found), shown.workers(found["workers"]))
 
 
 @app.command()
@@ -194,7 +162,7 @@ def doctor(as_json: AsJson = False) -> None:
     findings = part("doctor").checkup()
     rows = [(finding.check, str(finding.level), finding.found, finding.advice) for finding in findings]
     if as_json:
-        _print_json([dict(zip(("check", "level", "found", "advice"), row, strict=True)) for row in rows])
+        print_json([dict(zip(("check", "level", "found", "advice"), row, strict=True)) for row in rows])
     else:
         Console().print(shown.checks(rows))
     if any(level == "fail" for _, level, _, _ in rows):
@@ -208,7 +176,7 @@ def version(as_json: AsJson = False) -> None:
         name: importlib.metadata.version(name) for name in ("replymill", "celery", "kombu", "redis", "ctranslate2", "tokenizers")
     }
     if as_json:
-        _print_json({**found, "python": machine.python_version()})
+        print_json({**found, "python": machine.python_version()})
     else:
         print(f"replymill {found['replymill']} (Python {machine.python_version()})")
 
@@ -217,7 +185,7 @@ def version(as_json: AsJson = False) -> None:
 def settings(as_json: AsJson = False) -> None:
     """Every setting with its default and meaning, in the form of a `.env` file."""
     if as_json:
-        _print_json([dict(zip(("name", "default", "meaning"), row, strict=True)) for row in describe()])
+        print_json([dict(zip(("name", "default", "meaning"), row, strict=True)) for row in describe()])
     else:
         print(shown.example(describe()), end="")
 
@@ -228,7 +196,7 @@ def fetch(source: ModelSource = "", as_json: AsJson = False) -> None:
     chosen, sources = loaded(), part("sources")
     with shown.progress() as progress:
         path = sources.fetch(sources.Source.parse(source or chosen.model), chosen.cache_dir, progress=progress)
-    _print_json({"path": str(path)}) if as_json else print(path)
+    print_json({"path": str(path)}) if as_json else print(path)
 
 
 @model.command()
@@ -237,7 +205,7 @@ def convert(source: ModelSource = "", as_json: AsJson = False) -> None:
     chosen = loaded()
     with shown.progress() as progress:
         path = part("convert").ensure(source or chosen.model, chosen, progress=progress)
-    _print_json({"path": str(path)}) if as_json else print(path)
+    print_json({"path": str(path)}) if as_json else print(path)
 
 
 @model.command("list")
@@ -247,40 +215,18 @@ def list_models(as_json: AsJson = False) -> None:
         {"source": card.source, "weights": card.weights, "bytes": card.model_bytes, "path": str(path)}
         for path, card in part("convert").converted(loaded())
     ]
-    _print_rows("Models", rows, as_json=as_json, nothing="no model is converted yet: run `replymill model convert`")
+    print_rows("Models", rows, as_json=as_json, nothing="no model is converted yet: run `replymill model convert`")
 
 
 @cache.command()
 def purge(as_json: AsJson = False) -> None:
     """Forget every cached reply."""
     count = console("purge_cache")
-    _print_json({"purged": count}) if as_json else print(f"{count} cached replies forgotten")
+    print_json({"purged": count}) if as_json else print(f"{count} cached replies forgotten")
 
 
 @cache.command()
 def stats(as_json: AsJson = False) -> None:
     """Entries and hits of the reply cache."""
     found = console("cache_stats")
-    _print_json(found) if as_json else Console().print(shown.facts("Reply cache", found))
-
-
-@dead.command("list")
-def list_dead(as_json: AsJson = False) -> None:
-    """What was given up, and why."""
-    rows = console("dead_letters")
-    if not as_json:
-        rows = [shown.letter(row) for row in rows]
-    _print_rows("Dead letters", rows, as_json=as_json, nothing="no dead letters")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, default=str))
-
-
-def _print_rows(title: str, rows: Sequence[dict[str, Any]], *, as_json: bool, nothing: str) -> None:
-    if as_json:
-        _print_json(rows)
-    elif rows:
-        Console().print(shown.rows(title, rows))
-    else:
-        Console(stderr=True).print(nothing, markup=False)
+    print_json(found) if as_json else Console().print(shown.facts("Reply cache", found))

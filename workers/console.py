@@ -1,9 +1,7 @@
 """What the command line asks of a running system."""
 
-import re
 import secrets
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,10 +14,8 @@ from engine.lanes import Lanes
 from engine.messages import Delivery, Reply, Source
 from engine.moves import Backlog, Verdict
 from engine.settings import Settings
-from engine.store import Client, adopt, connect, reachable
+from engine.store import adopt, connect, reachable
 
-#: See `engine.messages.Entry`.
-_HEADER = re.compile(rb"\A[^ \n]+ [0-9]+ [0-9]+ [0-9]+ [0-9]+\n")
 #: One blocking read, seconds; under the socket time-out.
 SLICE = 2.0
 
@@ -65,12 +61,6 @@ def status(settings: Settings) -> dict[str, Any]:
     }
 
 
-def dead_letters(settings: Settings) -> list[dict[str, Any]]:
-    """All dead letters, newest first, with what can be read of them."""
-    with connect(settings) as client, reachable():
-        return sorted(_letters(settings, client), key=lambda letter: int(letter["at"]), reverse=True)
-
-
 def purge_cache(settings: Settings) -> int:
     """Forget every cached reply; says how many there were."""
     with connect(settings) as client:
@@ -81,20 +71,6 @@ def cache_stats(settings: Settings) -> dict[str, int]:
     """Cached replies, hits and misses."""
     with connect(settings) as client:
         return cache.stats(client)
-
-
-def _letters(settings: Settings, client: Client) -> Iterator[dict[str, Any]]:
-    for shard in Lanes(settings).shards:
-        for name in client.zrevrange(shard.dead_index, 0, -1):
-            raw: dict[bytes, bytes] = client.hgetall(shard.dead(name.decode()))
-            if raw:
-                entry = raw.pop(b"entry")
-                yield {"id": name.decode(), **_texts(raw), "bytes": len(entry), "text": readable(entry)}
-
-
-def readable(entry: bytes) -> str:
-    """The bytes of a dead letter as text, without the header that an entry of a lane has; a person reads it, no program does."""
-    return _HEADER.sub(b"", entry, count=1).decode(errors="replace")
 
 
 def _texts(raw: dict[bytes, bytes]) -> dict[str, str]:

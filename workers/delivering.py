@@ -106,7 +106,7 @@ class Delivering:
             await self._commit(lane, withdrawn(lane))
         except DeliveryRefused as refused:
             bound.warning("refused for good; kept as a dead letter", action="delivery.refused", reason=str(refused))
-            await self._commit(lane, undelivered(lane, str(refused)))
+            await self._commit(lane, undelivered(lane, str(refused), tried=str(refused)))
         except DecodeError as error:
             bound.error("not a delivery; kept as a dead letter", action="delivery.unreadable", error=str(error))
             await self._commit(lane, undelivered(lane, str(error)))
@@ -162,7 +162,7 @@ class Delivering:
             log.info("the lease is lost; nothing is sent", action="delivery.stale", delivery=entry.id)
             return
         async with asyncio.timeout(self.settings.send_timeout):
-            receipt = await self.sending.send(platform, delivery, again=before == entry.id)
+            receipt = await self.sending.send(platform, delivery, again=before == entry.id, replayed=entry.revision > 0)
         log.info("delivered", action="delivery.sent", delivery=entry.id, conversation=lane.ref, platform=platform.name)
         outcome = delivered(lane, delivery, receipt, at=self._clock.now())
         if await self._commit(lane, outcome) is Settled.COMMITTED:
@@ -196,11 +196,12 @@ class Delivering:
         failed = lane.attempts + (not after)
         if failed >= self.settings.delivery_attempts:
             log.warning("given up; kept as a dead letter", action="delivery.exhausted", delivery=lane.entries[0].id, reason=reason)
-            await self._commit(lane, undelivered(lane, f"not delivered: {failed} attempts failed, the last with: {reason}"))
+            given_up = f"not delivered: {failed} attempts failed, the last with: {reason}"
+            await self._commit(lane, undelivered(lane, given_up, tried=reason))
             return
         wait = after or backoff(lane.attempts, random.random())  # noqa: S311  # jitter, not a secret
         log.warning("not delivered yet", action="delivery.retry", delivery=lane.entries[0].id, reason=reason, after=round(wait, 1))
-        release = Release(lane=lane, delay=round(wait * 1000), failed=not after, keep_intent=keep_intent)
+        release = Release(lane=lane, delay=round(wait * 1000), failed=not after, keep_intent=keep_intent, reason=reason)
         await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
 
     async def _commit(self, lane: Lane, outcome: Outcome) -> Settled:

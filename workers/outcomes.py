@@ -86,9 +86,10 @@ def withdrawn(lane: Lane) -> Outcome:
     return Outcome(owner="", record={"state": "handed-over"}, records=answered_by(lane.entries[0]))
 
 
-def undelivered(lane: Lane, reason: str) -> Outcome:
-    """A delivery becomes a dead letter; the record of what it answers says so."""
-    return Outcome(owner="", record={"state": "dead", "reason": reason}, records=answered_by(lane.entries[0]), dead=reason)
+def undelivered(lane: Lane, reason: str, *, tried: str = "") -> Outcome:
+    """A delivery becomes a dead letter; the record of what it answers says so. `tried` is why the attempt that ended it failed."""
+    record = {"state": "dead", "reason": reason}
+    return Outcome(owner="", record=record, records=answered_by(lane.entries[0]), dead=reason, tried=tried)
 
 
 def answered_by(entry: Entry) -> tuple[str, ...]:

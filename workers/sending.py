@@ -20,9 +20,13 @@ class Sending:
         seconds = await self._limits.take(platform.limits(delivery), delivery.id)
         return max(1, round(seconds * 1000)) if seconds else 0
 
-    async def send(self, platform: Platform, delivery: Delivery, *, again: bool) -> Receipt:
-        """Send it; `again`, if an earlier attempt may have sent it already. Raises what `Platform.send` does."""
-        receipt = await self._earlier(platform, delivery) if again else None
+    async def send(self, platform: Platform, delivery: Delivery, *, again: bool, replayed: bool = False) -> Receipt:
+        """Send it; `again`, if an earlier attempt may have sent it already. Raises what `Platform.send` does.
+
+        Of one that a person has `replayed`, a platform that can be asked is; where none can, that person has decided.
+        """
+        ask = again or (replayed and isinstance(platform, Askable))
+        receipt = await self._earlier(platform, delivery) if ask else None
         if receipt:
             return receipt
         try:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
@@ -93,13 +93,37 @@ def rows(title: str, found: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def letter(found: Mapping[str, Any]) -> dict[str, str]:
-    """A dead letter in the three columns that a terminal has room for; `--json` has the rest."""
-    when = datetime.fromtimestamp(int(found["at"]) / 1000).strftime("%d %b %H:%M:%S")
+    """A dead letter in the columns that a terminal has room for; `dead show` and `--json` have the rest."""
+    where = found["platform"] or "no message"
+    failed = f"{found['attempts']} failed attempt{'' if found['attempts'] == 1 else 's'}"
     return {
-        "when": when,
+        "when": moment(found["at"]),
         "id": str(found["id"]),
-        "why": f"{found['reason']} ({found['direction']}bound, {found['attempts']} failed attempts)",
+        "why": f"{found['reason']} ({where}, {found['direction']}bound, {failed})",
     }
+
+
+def whole_letter(found: Mapping[str, Any]) -> Group:
+    """All that is known of a dead letter."""
+    table = Table("", "", title=f"Dead letter {found['id']}", show_header=False, title_justify="left")
+    place = " / ".join(filter(None, (found["platform"], found["channel"], found["thread"]))) or "unknown: it is no message"
+    for name, value in (
+        ("given up", moment(found["at"])),
+        ("reason", found["reason"]),
+        ("direction", "from a person" if found["direction"] == "in" else "to a person"),
+        ("conversation", place),
+        ("accepted", moment(found["accepted_at"])),
+        ("failed attempts", found["attempts"]),
+    ):
+        table.add_row(name, Text(str(value), overflow="fold"))
+    for one in found["tried"]:
+        table.add_row(Text(moment(one["at"]), style="dim"), Text(one["reason"], overflow="fold"))
+    return Group(table, Text(found["text"] or "(empty)", overflow="fold"), Text(""))
+
+
+def moment(ms: int) -> str:
+    """A time of this machine's clock, from Unix time in milliseconds."""
+    return datetime.fromtimestamp(int(ms) / 1000).strftime("%d %b %H:%M:%S")
 
 
 def checks(found: Sequence[tuple[str, str, str, str]]) -> Table:

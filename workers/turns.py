@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 
 from connectors.platforms import STREAMING
+from engine.errors import ReplymillError
 from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Conversation, Owner, Reply
@@ -20,6 +21,11 @@ from engine.trace import Clock
 from workers.outcomes import answered, kept_for_person, only, overdue, read, unreadable
 
 log = structlog.get_logger()
+
+
+def told(error: BaseException) -> str:
+    """Why an attempt failed, for whoever looks: of an error that is not ours its kind alone, since its text may be a person's."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, ReplymillError) else type(error).__name__
 
 
 def key_of(lane: Lane) -> str:
@@ -95,9 +101,11 @@ class Turns:
             outcome = answered(held.lane, reply, question=held.question.text, at=self.clock.now())
             self._settle(held.lane, outcome, partial(self._on_committed, held.question, reply))
 
-    def give_back(self, keys: Collection[str], *, failed: bool = False) -> None:
-        """Let go of turns without an outcome, `failed` counts an attempt; their lanes are free after the next `save`."""
-        self._unfreed += [Release(lane=self._held.pop(key).lane, failed=failed) for key in keys if key in self._held]
+    def give_back(self, keys: Collection[str], *, failed: str = "") -> None:
+        """Let go of turns without an outcome; `failed` says why an attempt failed. Their lanes are free after the next `save`."""
+        self._unfreed += [
+            Release(lane=self._held.pop(key).lane, failed=bool(failed), reason=failed) for key in keys if key in self._held
+        ]
 
     def give_all_back(self) -> None:
         """Let go of every turn."""

@@ -5,6 +5,7 @@
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
 if first then
+  note_repeat(a.ref, first)
   return { 'repeat', first }
 end
 
@@ -29,6 +30,7 @@ for _, digest in ipairs(a.digests) do
   local tombstone = call('GET', P .. 'x:' .. digest)
   if tombstone == '' then
     remember()
+    note(a.ref, short(a.item.id), 'x')
     return { 'cancelled', a.item.id }
   elseif tombstone then
     local ref, cost, size, rest = string.match(tombstone, '^(%S+) (%d+) (%d+)\n(.*)$')
@@ -43,6 +45,7 @@ end
 if call('EXISTS', P .. 'o:' .. a.ref) == 1 then
   remember()
   remember_turns(a.ref, { a.turn }, a.history)
+  note(a.ref, short(a.item.id), 'h')
   if call('GET', P .. 'o:' .. a.ref) == 'human' then
     call('PEXPIRE', P .. 'o:' .. a.ref, a.history.ttl)
   end
@@ -54,6 +57,7 @@ if a.pause and tonumber(call('GET', P .. 'b:' .. a.ref) or 0) >= a.pause.turns t
   remember()
   remember_turns(a.ref, { a.turn }, a.history)
   local record = P .. 'm:' .. a.item.id
+  note(a.ref, short(a.item.id), 'q')
   call('HSET', record, 'state', 'paused', 'received_at', now)
   call('PEXPIRE', record, a.record_ttl)
   if call('SET', P .. 'p:' .. a.ref, 1, 'NX', 'PX', math.max(1, call('PTTL', P .. 'b:' .. a.ref))) then
@@ -64,9 +68,11 @@ end
 
 local waiting = tonumber(call('HGET', key(a.dir, 'tenants'), tenant_of(a.ref)) or 0)
 if waiting >= a.tenant_messages then
+  note_full(a.ref)
   return { 'crowded', a.item.id }
 end
 if full() then
+  note_full(a.ref)
   if call('SET', P .. 'n:' .. a.ref, 1, 'NX', 'PX', a.notice_every) then
     append('out', a.ref, a.notice)
   end

@@ -11,6 +11,7 @@ for position, raw in ipairs(call('LRANGE', queue, 0, -1)) do
   if head.id == (id or a.id) then
     local changed = entry(head.id, head.revision + 1, head.received, head.deadline, a.cost, blob(a.body))
     call('LSET', queue, position - 1, changed)
+    note(a.ref, short(head.id), 'e')
     return 'amended'
   end
 end

@@ -1,12 +1,13 @@
 -- Commits one outcome if what it answers still stands at the head of the lane. a: dir, ref, token, pairs {{id, revision}...},
 -- owner ('bot': only while the bot owns it; 'person': only while it does not; '': always), turns, history {turns, ttl},
--- out (items for the outbound lane), record {field, value...}, record_ttl, records (ids to write), dead {reason, ttl} or nil.
+-- out (items for the outbound lane), record {field, value...}, record_ttl, records (ids to write), dead {reason, ttl, tried (the attempt that
+-- ended it, or '')} or nil, note (what the trace is told, or '').
 -- Either way a lease under that token ends. Returns committed, gone, changed or owned.
 
 local queue, state = lane(a.dir, a.ref), lease(a.dir, a.ref)
 local n = #a.pairs
 local entries = n > 0 and call('LRANGE', queue, 0, n - 1) or {}
-local held = call('HMGET', state, 't', 'a', 'q')
+local held = call('HMGET', state, 't', 'a', 'q', 'w')
 local ours = held[1] == a.token
 
 local function verdict()
@@ -40,7 +41,7 @@ if n > 0 then
   local place = not ours and lift(a.dir, a.ref)
   call('LTRIM', queue, n, -1)
   count(a.dir, a.ref, -n)
-  call('HDEL', state, 'a', 'p', 'i', 'j', 'd')
+  call('HDEL', state, 'a', 'p', 'i', 'j', 'd', 'w')
   put_back(a.dir, a.ref, place, ours and tonumber(held[3]) or nil)
 elseif ours then
   put(a.dir, a.ref)
@@ -68,11 +69,30 @@ for position, id in ipairs(#a.record > 0 and a.records or {}) do
   end
 end
 
+local named = {}
+for position, raw in ipairs(entries) do
+  local head = header(raw)
+  named[position] = short(head.id) .. (a.dir == 'in' and ':' .. base36(math.max(0, now - head.received)) or '')
+end
+if a.note ~= '' and n > 0 then
+  note(a.ref, table.concat(named, ','), a.note)
+end
+
 if a.dead then
-  local attempts = tonumber(held[2] or 0)
+  local attempts, past = tonumber(held[2] or 0), held[4] or ''
+  if a.dead.tried ~= '' then
+    attempts, past = attempts + 1, past .. now .. ' ' .. one_line(a.dead.tried) .. '\n'
+  end
   for position, raw in ipairs(entries) do
-    local id = a.pairs[position][1]
-    bury(id, { 'reason', a.dead.reason, 'at', now, 'direction', a.dir, 'ref', a.ref, 'attempts', attempts, 'entry', raw }, a.dead.ttl)
+    local fields = { 'reason', a.dead.reason, 'at', now, 'direction', a.dir, 'ref', a.ref, 'attempts', attempts, 'entry', raw }
+    if past ~= '' then
+      fields[#fields + 1] = 'tried'
+      fields[#fields + 1] = past
+    end
+    bury(a.pairs[position][1], fields, a.dead.ttl)
+  end
+  if n > 0 then
+    note(a.ref, table.concat(named, ','), 'd ' .. one_line(a.dead.reason))
   end
 end
 return 'committed'

@@ -17,6 +17,12 @@ local DEAD_LETTERS = 10000
 local PROMOTED = 64
 -- Expired dead letters one burial takes out of the index.
 local UNINDEXED = 16
+-- Failed attempts that a lane remembers, and characters of the reason for each.
+local TRIED = 20
+local REASON = 200
+-- Bytes of a trace: a small one is rewritten, which costs no spare room, a longer one appended to, and the longest loses its older half.
+local TRACE_SMALL = 400
+local TRACE_MOST = 16384
 
 local function blob(position)
   return ARGV[position]
@@ -71,6 +77,51 @@ end
 local function head_of(dir, ref)
   local first = call('LINDEX', lane(dir, ref), 0)
   return first and header(first)
+end
+
+local function base36(number)
+  local text = ''
+  repeat
+    local digit = number % 36
+    text = string.char(digit + (digit < 10 and 48 or 87)) .. text
+    number = (number - digit) / 36
+  until number == 0
+  return text
+end
+
+-- One line of text: a reason, as it is kept.
+local function one_line(text)
+  return string.sub(string.gsub(text, '%s+', ' '), 1, REASON)
+end
+
+-- How a trace names a message or a delivery of it: the first characters of its digest, unique within a conversation.
+local function short(id)
+  return string.match(id, '(%w%w%w%w%w%w%w%w)%w+%-%d') or string.match(id, '^%S+')
+end
+
+-- Adds an event to the trace of a conversation: `time ids what`, see engine/trace.py. Lines past their time go with the next event.
+local function note(ref, ids, what)
+  local ttl = a.trace or 0
+  if ttl == 0 then
+    return
+  end
+  local kept = P .. 't:' .. string.match(ref, '[^.]+$')
+  local line = base36(now) .. ' ' .. ids .. ' ' .. what .. '\n'
+  local size = call('STRLEN', kept)
+  local function late(text, from)
+    return (tonumber(string.match(text, '^%w+', from) or '', 36) or 0) < now - ttl
+  end
+  if size > TRACE_SMALL and size < TRACE_MOST and not late(call('GETRANGE', kept, 0, 12), 1) then
+    call('APPEND', kept, line)
+    call('PEXPIRE', kept, ttl)
+    return
+  end
+  local lines = size > 0 and call('GET', kept) or ''
+  local from = size < TRACE_MOST and 1 or (string.find(lines, '\n', size / 2, true) + 1)
+  while from <= #lines and late(lines, from) do
+    from = string.find(lines, '\n', from, true) + 1
+  end
+  call('SET', kept, string.sub(lines, from) .. line, 'PX', ttl)
 end
 
 local function ring_bell(dir)
@@ -199,6 +250,16 @@ local function unlease(dir, ref)
   call('HDEL', lease(dir, ref), 't', 'x', 'q', 'f')
 end
 
+-- Remembers why an attempt failed, `time reason` a line, for the dead letter that may come of it.
+local function tried(kept, field, reason)
+  local lines = (call('HGET', kept, field) or '') .. now .. ' ' .. one_line(reason) .. '\n'
+  local _, count = string.gsub(lines, '\n', '')
+  if count > TRIED then
+    lines = string.sub(lines, string.find(lines, '\n', 1, true) + 1)
+  end
+  call('HSET', kept, field, lines)
+end
+
 -- Counts a failed attempt of a lane that is in no place; says whether any is left.
 local function fail(dir, ref)
   local failed = call('HINCRBY', lease(dir, ref), 'a', 1)
@@ -226,7 +287,7 @@ end
 -- Appends one entry. A leased lane stays with its holder, a deferred or ready one where it is, unless a quiet period begins anew.
 local function append(dir, ref, item)
   local queue, state = lane(dir, ref), lease(dir, ref)
-  local length = call('RPUSH', queue, entry(item.id, 0, now, now + item.deadline, item.cost, blob(item.body)))
+  local length = call('RPUSH', queue, entry(item.id, item.revision or 0, now, now + item.deadline, item.cost, blob(item.body)))
   count(dir, ref, 1)
   local quiet = (item.quiet or 0) > 0
   if call('HEXISTS', state, 't') == 1 then
@@ -269,6 +330,7 @@ local function drop(ref, raw, id, ttl)
   count('in', ref, -1)
   put_back('in', ref, place, due)
   local record = P .. 'm:' .. id
+  note(ref, short(id), 'x')
   call('HSET', record, 'state', 'cancelled', 'received_at', header(raw).received)
   call('PEXPIRE', record, ttl)
 end
@@ -289,6 +351,7 @@ local function set_owner(ref, owner, ttl)
   local kept = P .. 'o:' .. ref
   if (call('GET', kept) or 'bot') ~= owner then
     revise(ref)
+    note(ref, '-', 'o' .. owner)
   end
   if owner == 'bot' then
     call('DEL', kept)
@@ -308,6 +371,29 @@ local function repeated(digests, suffix, ttl)
       end
       return first
     end
+  end
+end
+
+-- Repeats of one message in a row are one line with their number: whoever repeats a thousand times pushes nothing else out.
+local function note_repeat(ref, id)
+  local kept = P .. 't:' .. string.match(ref, '[^.]+$')
+  local last = call('GETRANGE', kept, -40, -1)
+  local tail, count = string.match(last, '\n?(%w+ ' .. short(id) .. ' n(%d+)\n)$')
+  if (a.trace or 0) > 0 and tail then
+    local longer = base36(now) .. ' ' .. short(id) .. ' n' .. (count + 1) .. '\n'
+    call('SETRANGE', kept, call('STRLEN', kept) - #tail, longer)
+    call('PEXPIRE', kept, a.trace)
+  else
+    note(ref, short(id), 'n1')
+  end
+end
+
+-- A conversation that is full says so once a minute.
+local function note_full(ref)
+  local last = call('GETRANGE', P .. 't:' .. string.match(ref, '[^.]+$'), -13, -1)
+  local at = string.match(last, '\n?(%w+) %- u\n$')
+  if not at or tonumber(at, 36) < now - MINUTE then
+    note(ref, '-', 'u')
   end
 end
 

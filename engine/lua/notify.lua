@@ -4,6 +4,7 @@
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
 if first then
+  note_repeat(a.ref, first)
   return { 'repeat', first }
 end
 remember_ids(a.digests, a.id, a.ref, a.dedupe_ttl)

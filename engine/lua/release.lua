@@ -1,14 +1,19 @@
--- Gives leased lanes back. a: dir, attempts (limit), alone, lanes {{ref, token, delay in ms, failed, keep_intent}...}. A lane
+-- Gives leased lanes back. a: dir, attempts (limit), alone, lanes {{ref, token, delay in ms, failed, keep_intent, reason or ''}...}. A lane
 -- whose last attempt failed goes aside at once, where `sweep` finds it. Returns how many were still ours.
 
 local released = 0
 for _, item in ipairs(a.lanes) do
-  local ref, token, delay, failed, keep_intent = item[1], item[2], item[3], item[4], item[5]
+  local ref, token, delay, failed, keep_intent, reason = unpack(item)
   local state = lease(a.dir, ref)
   if call('HGET', state, 't') == token then
     unlease(a.dir, ref)
     if not keep_intent then
       call('HDEL', state, 'i', 'j')
+    end
+    local head = reason ~= '' and head_of(a.dir, ref)
+    if head then
+      tried(state, 'w', reason)
+      note(ref, short(head.id), (a.dir == 'in' and 'f' or 't') .. ' ' .. one_line(reason))
     end
     if failed and not fail(a.dir, ref) then
       delay = 0

@@ -1,6 +1,8 @@
 -- Returns lanes whose lease ran out, and lists what needs an outcome now. a: dir, attempts (limit), alone, limit, take (0 for all).
 -- Returns {requeued, {reason, ref, attempts, owner, entries}...} with reason expired (the entries past their deadline) or exhausted.
 
+local LOST = 'the worker did not come back: its lease ran out'
+
 promote(a.dir)
 
 local found = {}
@@ -31,7 +33,10 @@ end
 for _, ref in ipairs(first_of('leased', now)) do
   if tonumber(call('HGET', lease(a.dir, ref), 'x') or 0) <= now then
     unlease(a.dir, ref)
-    if call('EXISTS', lane(a.dir, ref)) == 1 then
+    local head = head_of(a.dir, ref)
+    if head then
+      tried(lease(a.dir, ref), 'w', LOST)
+      note(ref, short(head.id), (a.dir == 'in' and 'f' or 't') .. ' ' .. LOST)
       fail(a.dir, ref)
       requeued = requeued + 1
     end

@@ -1,0 +1,58 @@
+"""What commands of the command line share: settings, the modules they need, and how results are printed."""
+
+import importlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from engine.settings import Settings
+from workers import logs, shown
+
+#: What a command needs beyond this module, imported when it runs: `version` loads no engine.
+PARTS = {
+    "console": "workers.console",
+    "convert": "engine.convert",
+    "deadletters": "workers.deadletters",
+    "doctor": "workers.doctor",
+    "home": "workers.home",
+    "init": "workers.init",
+    "slack_manifest": "connectors.slack_manifest",
+    "sources": "engine.sources",
+    "supervisor": "workers.supervisor",
+}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
+
+
+def part(name: str) -> Any:
+    """A module of `PARTS`."""
+    return importlib.import_module(PARTS[name])
+
+
+def loaded() -> Settings:
+    """The settings of this process, its logs set up."""
+    chosen = Settings.load()
+    logs.configure(chosen)
+    return chosen
+
+
+def complete() -> Settings:
+    """The same with the running Redis and the kept keys."""
+    filled: Settings = part("home").complete(loaded())
+    return filled
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, default=str))
+
+
+def print_rows(title: str, rows: Sequence[dict[str, Any]], *, as_json: bool, nothing: str) -> None:
+    if as_json:
+        print_json(rows)
+    elif rows:
+        Console().print(shown.rows(title, rows))
+    else:
+        Console(stderr=True).print(nothing, markup=False)
