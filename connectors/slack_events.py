@@ -4,7 +4,6 @@ A conversation is a direct message, a thread below one, or a thread in a channel
 channel names the account, the installation (workspace, or organisation where it is installed in a whole one) and Slack's channel.
 """
 
-import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import msgspec
 from connectors import wishes
 from connectors.bodies import read_as, well_formed
 from connectors.contract import Deletion, Edit, Feedback, Inbound, Notice, Stop
+from connectors.slack_text import addressed, readable
 from engine.errors import MalformedRequest, UnparseableMessage
 from engine.messages import Address, InboundMessage
 
@@ -32,8 +32,6 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TS = re.compile(r"[0-9]{1,16}(\.[0-9]{1,16})?")
 #: Begins the thread of an address whose question came by a slash command: there is no message to answer below.
 ASKED = "/"
-
-_REFERENCE = re.compile(r"<([@#!]?)([^<>|]*)(?:\|([^<>]*))?>")
 
 
 class Installation(msgspec.Struct, frozen=True):
@@ -159,7 +157,7 @@ def event(name: str, tenant: str, body: Mapping[str, Any], *, no_text: str) -> t
     message = _read(found, Message)
     channel = _id("channel", message.channel)
     if kind == "agent_session_stopped":
-        return tuple(Said(Stop(place.address(channel, thread))) for thread in dict.fromkeys((message.thread_ts or "", "")))
+        return _stopped(place, channel, message.thread_ts or "", _once(envelope, found))
     room = Room(place, channel, direct=message.channel_type == "im" or channel.startswith("D"))
     if message.subtype == "message_changed":
         return _changed(room, message)
@@ -167,6 +165,19 @@ def event(name: str, tenant: str, body: Mapping[str, Any], *, no_text: str) -> t
         return _deleted(room, message.previous_message, message.deleted_ts)
     ids = (place.logical(well_formed(envelope.event_id)),) if envelope.event_id else ()
     return _written(room, message, ids, mention=kind == "app_mention", no_text=no_text)
+
+
+def _once(envelope: Envelope, found: Mapping[str, Any]) -> str:
+    """What a repeat of an event has in common with it; empty where Slack names nothing of the kind."""
+    return well_formed(str(envelope.event_id or found.get("event_ts") or ""))[:256]
+
+
+def _stopped(place: Place, channel: str, thread: str, once: str) -> tuple[Said, ...]:
+    """The thread and the conversation around it, each under an id of its own: a late repeat must not stop a newer question."""
+    return tuple(
+        Said(Stop(place.address(channel, one), (place.logical("stop", place.id, channel, one, once),) if once else ()))
+        for one in dict.fromkeys((_ts(thread) if thread else "", ""))
+    )
 
 
 def gone(body: Mapping[str, Any]) -> str:
@@ -202,21 +213,6 @@ def feedback(body: Mapping[str, Any]) -> tuple[Said, ...]:
     return tuple(Said(Feedback(turn, verdict)) for verdict, _, turn in values if verdict in ("up", "down") and turn)
 
 
-def readable(text: str, *, bot: str) -> str:
-    """Slack's markup as plain text; who is addressed by it is left out where it is the bot."""
-
-    def plain(found: re.Match[str]) -> str:
-        sign, target, label = found.groups()
-        if sign == "@" and target == bot:
-            return ""
-        if sign:
-            kind = "#" if sign == "#" else "@"
-            return kind + (label or target.rpartition("^")[2]).lstrip("@#")
-        return f"{label} ({target})" if label and label != target and not target.endswith(label) else target
-
-    return well_formed(html.unescape(_REFERENCE.sub(plain, text))).strip()
-
-
 def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: bool, no_text: str) -> tuple[Said, ...]:
     if message.subtype not in _WRITTEN or _by_machine(room.place, message):
         return ()
@@ -224,7 +220,7 @@ def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: b
     if not (room.direct or mention) and root == ts:
         return ()  # the first message of a thread is for us only where it mentions the bot, and then comes as a mention
     address, ids = room.address(root), (room.logical(ts), *event)
-    text = readable(message.text or "", bot=room.place.bot or (_addressed(message.text or "") if mention else ""))
+    text = readable(message.text or "", bot=room.place.bot or (addressed(message.text or "") if mention else ""))
     if any(character.isprintable() and not character.isspace() for character in text):
         one = InboundMessage(address=address, sender=_id("user", message.user), text=text, dedupe_ids=ids)
         return (Said(wishes.read(one), room.thread(root), engages=mention),)
@@ -242,7 +238,7 @@ def _changed(room: Room, change: Message) -> tuple[Said, ...]:
     # A link that unfurls changes a message too, but not its text.
     if now.subtype not in _WRITTEN or _by_machine(room.place, now) or now.text == before.text:
         return ()
-    text = readable(now.text or "", bot=room.place.bot or _addressed(now.text or ""))
+    text = readable(now.text or "", bot=room.place.bot or addressed(now.text or ""))
     if not text:
         return ()
     root, original = room.root(now), room.logical(_ts(now.ts))
@@ -261,12 +257,6 @@ def _deleted(room: Room, before: Message | None, ts: str | None) -> tuple[Said, 
 def _by_machine(place: Place, message: Message) -> bool:
     """Whether no person wrote it: the bot itself, another one, or Slack."""
     return bool(message.bot_id) or message.user in (None, "", _SLACKBOT) or message.user == place.bot
-
-
-def _addressed(text: str) -> str:
-    """The user that a text begins with."""
-    found = re.match(r"\s*<@([A-Z0-9]+)(\|[^<>]*)?>", text)
-    return found[1] if found else ""
 
 
 def _place(name: str, tenant: str, envelope: Envelope) -> Place:

@@ -11,6 +11,7 @@ SCOPES: Mapping[str, str] = {
     "channels:history": "follow-ups in threads of public channels, and looking for a message that may have been sent",
     "groups:history": "the same in private channels",
     "im:history": "direct messages",
+    "im:read": "looking for the reply to /ask that may have been sent to the person alone",
     "mpim:history": "the same in group messages",
     "chat:write": "replies, the status and streaming",
     "commands": "/ask",

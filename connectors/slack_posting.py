@@ -10,7 +10,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from connectors import formatting
 from connectors.slack_calls import BLOCKS, OUTSIDE, fault, judged
 from connectors.slack_events import ASKED, FEEDBACK
-from engine.errors import Unclear
+from engine.errors import DeliveryRefused, Unclear
 from engine.messages import Action, Delivery, Receipt, Source
 
 #: Characters of a message: 4,000 are advised, longer ones are cut at 40,000. [S]
@@ -21,6 +21,8 @@ LONGEST_SECTION = 3_000
 MARK = "replymill"
 #: Messages looked at in one call, and how many calls; Slack gives 15 at a time to some apps. [D]
 PAGE, PAGES = 200, 20
+#: Direct messages that are listed in one call. [D]
+PAGE_OF_PLACES = 1000
 
 
 def split(text: str) -> tuple[str, ...]:
@@ -105,6 +107,34 @@ async def find(calls: AsyncWebClient, delivery: Delivery, channel: str, *, withi
     """
     thread = delivery.reply.address.thread
     oldest = f"{time.time() - within:.6f}"
+    if not thread.startswith(ASKED):
+        return await _look(calls, delivery, channel, oldest=oldest, thread=thread)
+    # The reply to a command went to the person alone where the bot was not in the channel.
+    try:
+        found = await _look(calls, delivery, channel, oldest=oldest)
+    except DeliveryRefused as refused:
+        if not any(str(refused).endswith(code) for code in OUTSIDE):
+            raise
+        found = None
+    private = "" if found else await _private(calls, thread.removeprefix(ASKED))
+    return await _look(calls, delivery, private, oldest=oldest) if private else found
+
+
+async def _private(calls: AsyncWebClient, user: str) -> str:
+    """The direct messages of the bot and a person; empty where nothing was ever said there."""
+    cursor = ""
+    for _ in range(PAGES):
+        with judged():
+            page: Mapping[str, Any] = (await calls.conversations_list(types="im", limit=PAGE_OF_PLACES, cursor=cursor or None)).data  # type: ignore[assignment]
+        known = page.get("channels") or []
+        if found := [str(one["id"]) for one in known if isinstance(one, dict) and one.get("user") == user and one.get("id")]:
+            return found[0]
+        if not (cursor := (page.get("response_metadata") or {}).get("next_cursor") or ""):
+            return ""
+    raise Unclear("the bot has too many direct messages to find out whether it was sent")
+
+
+async def _look(calls: AsyncWebClient, delivery: Delivery, channel: str, *, oldest: str, thread: str = "") -> Receipt | None:
     cursor = ""
     for _ in range(PAGES):
         with judged():
@@ -122,7 +152,7 @@ async def _page(calls: AsyncWebClient, channel: str, thread: str, *, oldest: str
     how: dict[str, Any] = {"channel": channel, "include_all_metadata": True, "limit": PAGE, "oldest": oldest}
     if cursor:
         how["cursor"] = cursor
-    if thread and not thread.startswith(ASKED):
+    if thread:
         return (await calls.conversations_replies(ts=thread, **how)).data  # type: ignore[return-value]
     return (await calls.conversations_history(**how)).data  # type: ignore[return-value]
 

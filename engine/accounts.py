@@ -40,7 +40,7 @@ class SlackApp(Account):
 
     STEPS: ClassVar[str] = (
         "1. https://api.slack.com/apps, Create New App, From a manifest:\n"
-        "   paste what `replymill slack manifest --name {name}` prints.\n"
+        "   choose YAML and paste the manifest of `replymill slack manifest --name {name}`.\n"
         "2. Install it; Basic Information has the signing secret, OAuth & Permissions the bot token.\n"
         "3. Without a public address: an app-level token with connections:write, and Socket Mode on."
     )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from dotenv import dotenv_values
 
 from engine.accounts import SECTIONS, parts
@@ -69,6 +70,17 @@ def test_a_script_names_the_platforms_and_gets_a_file_that_loads(tmp_path: Path)
     values = {name: value for name, value in dotenv_values(tmp_path / ".env").items() if value is not None}
     assert Settings.load(values).webhooks["my-shop"].secrets[0].startswith("whsec_")
     assert "/webhooks/my-shop" in done.stdout
+
+
+def test_the_manifest_of_slack_is_printed_and_lies_beside_the_settings(tmp_path: Path) -> None:
+    done = run(tmp_path, "--platform", "slack", "--name", "my-shop", "--address", "https://bot.acme.example")
+    text = (tmp_path / "slack-my-shop-manifest.yaml").read_text()
+    found = yaml.safe_load(text)
+
+    assert done.returncode == 0, done.stderr
+    assert text in done.stdout
+    assert "slack-my-shop-manifest.yaml" in done.stdout
+    assert found["settings"]["event_subscriptions"]["request_url"] == "https://bot.acme.example/slack/my-shop/events"
 
 
 @pytest.mark.parametrize(

@@ -243,9 +243,25 @@ def test_a_thread_that_keeps_its_replies_without_its_root_is_a_deletion() -> Non
 def test_the_stop_button_stops_the_thread_and_the_conversation_around_it() -> None:
     found = heard(event(type="agent_session_stopped", channel=DIRECT, thread_ts=ROOT, user=ANNA, streaming_message_ts=[]))
 
-    assert [one.inbound for one in found] == [
-        Stop(Address(platform="slack", tenant="acme", channel="acme/T1/D1", thread=thread)) for thread in (ROOT, "")
+    stops = [one.inbound for one in found if isinstance(one.inbound, Stop)]
+    assert [stop.address for stop in stops] == [
+        Address(platform="slack", tenant="acme", channel="acme/T1/D1", thread=thread) for thread in (ROOT, "")
     ]
+    assert len({stop.logical_ids for stop in stops}) == 2
+
+
+def test_a_repeat_of_the_stop_button_stops_no_newer_question(door: Door, redis_client: redis.Redis) -> None:
+    stop = event("Ev9", type="agent_session_stopped", channel=DIRECT, thread_ts=ROOT, user=ANNA, streaming_message_ts=[])
+    for number, fields in enumerate(({}, {"thread_ts": ROOT})):
+        post(door, direct(ts=f"170000001{number}.000100", event_id=f"Ev{number}", **fields))
+    post(door, stop)
+    stopped = questions(redis_client)
+    for number, fields in enumerate(({}, {"thread_ts": ROOT})):
+        post(door, direct(ts=f"170000002{number}.000100", event_id=f"Ev2{number}", **fields))
+    post(door, stop, **RETRY)
+
+    assert stopped == []
+    assert len(questions(redis_client)) == 2
 
 
 def test_an_app_of_a_whole_organisation_is_found_by_it() -> None:
@@ -463,6 +479,8 @@ def test_no_verified_body_is_answered_500(shared_door: Door, field: str, junk: A
 @pytest.fixture(scope="module")
 def shared_door(_redis_servers: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     server = _redis_servers("6.2")
+    with redis.Redis.from_url(server.url) as before:
+        before.flushall()  # an earlier test had another secret key
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("slack"),
         redis_url=server.url,
@@ -729,6 +747,31 @@ def test_an_earlier_attempt_is_found_by_its_id(settings: Settings, slack: SlackS
     assert found == Receipt(delivery=what.id, platform_id=slack.messages[channel][0]["ts"])
 
 
+@pytest.mark.parametrize("code", ["not_in_channel", "channel_not_found"])
+def test_the_reply_to_a_command_is_found_where_it_was_redirected_to(settings: Settings, slack: SlackServer, code: str) -> None:
+    what = delivery(thread="/UANNA")
+    slack.closed[CHANNEL] = code
+    slack.go_wrong("/chat.postMessage", None, Fault(drop=True, after_effect=True))
+    before = use(settings, slack, lambda platform: platform.find(what))
+    with pytest.raises(Unclear):
+        sent(settings, slack, what)
+    found = use(settings, slack, lambda platform: platform.find(what))
+
+    assert before is None
+    assert found == Receipt(delivery=what.id, platform_id=slack.messages["DUANNA"][0]["ts"])
+
+
+def test_the_reply_to_a_command_is_found_in_private_though_the_channel_is_read_again(
+    settings: Settings, slack: SlackServer
+) -> None:
+    what = delivery(thread="/UANNA")
+    slack.closed[CHANNEL] = "not_in_channel"
+    sent(settings, slack, what)
+    del slack.closed[CHANNEL]
+
+    assert use(settings, slack, lambda platform: platform.find(what)) is not None
+
+
 def test_an_earlier_attempt_is_found_behind_many_messages(settings: Settings, slack: SlackServer) -> None:
     for number in range(450):
         slack.messages.setdefault(CHANNEL, []).append({"ts": f"{int(time.time())}.{number:06d}", "thread_ts": ROOT, "text": "x"})
@@ -774,7 +817,7 @@ def test_a_command_is_answered_in_the_channel_or_to_the_person_where_the_bot_is_
     sent(settings, slack, delivery(thread="/UANNA"))
 
     assert "thread_ts" not in slack.messages[CHANNEL][0]
-    assert len(slack.messages["UANNA"]) == 1
+    assert len(slack.messages["DUANNA"]) == 1
 
 
 def test_what_is_asked_below_the_reply_to_a_command_is_heard(door: Door, slack: SlackServer, redis_client: redis.Redis) -> None:

@@ -17,6 +17,9 @@ from engine.settings import Settings, describe
 from workers import cli, dead_commands, shown
 from workers.commanding import AsJson, complete, loaded, part, print_json, print_rows
 
+#: Stands in a manifest until the real one is known.
+EXAMPLE_ADDRESS = "https://bot.example.com"
+
 app = typer.Typer(
     name="replymill",
     help="Answers support chat with a language model that runs on your own machine.",
@@ -108,8 +111,9 @@ def init(
     platform: Annotated[list[str] | None, typer.Option(help="A platform to set up; may be given several times.")] = None,
     name: Annotated[str, typer.Option(help="Name of the accounts; it stands in the paths that the platforms call.")] = "shop",
     file: Annotated[Path, typer.Option(help="The file to make.")] = Path(".env"),
+    address: Annotated[str, typer.Option(help="Public address of this service, for a Slack manifest.")] = EXAMPLE_ADDRESS,
 ) -> None:
-    """Ask which platforms, write a commented `.env`, and say what to do at each of them."""
+    """Ask which platforms, write a commented `.env`, and say what to do at each of them; for Slack, print its manifest too."""
     made = part("init")
     chosen = platform or _choose(made.PLATFORMS)
     if unknown := set(chosen) - set(made.PLATFORMS):
@@ -121,6 +125,9 @@ def init(
     print(f"{file} is written; `replymill doctor` checks it, `replymill up` starts with it.")
     for one in chosen:
         print(f"\n{one}\n{'-' * len(one)}\n{made.steps(one, name)}")
+        if one == "slack":
+            path, text = made.manifest(file, name, address)
+            print(f"\nThe manifest, also in {path}:\n\n{text}", end="")
 
 
 def _choose(known: Sequence[str]) -> list[str]:
@@ -142,7 +149,7 @@ def _ask(variable: str, meaning: str, hidden: bool) -> str:
 @slack.command()
 def manifest(
     name: Annotated[str, typer.Option(help="Name of the account in REPLYMILL_SLACK_<NAME>_...")] = "shop",
-    address: Annotated[str, typer.Option(help="Public address of this service.")] = "https://bot.example.com",
+    address: Annotated[str, typer.Option(help="Public address of this service.")] = EXAMPLE_ADDRESS,
 ) -> None:
     """Print the manifest of a Slack app: paste it at https://api.slack.com/apps (From a manifest)."""
     account = Settings.load().accounts.get("slack", {}).get(name) or SlackApp(name=name, signing_secret="")

@@ -8,7 +8,8 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
-from engine.accounts import SECTIONS, parts
+from connectors import slack_manifest
+from engine.accounts import SECTIONS, SlackApp, parts
 from engine.endpoints import WEBHOOK_PARTS
 from engine.errors import SettingsError
 from engine.settings import PREFIX
@@ -70,6 +71,22 @@ def steps(platform: str, name: str) -> str:
     if platform == WEBHOOK:
         return f"Give the secret to what sends, and let it post to /webhooks/{name}: docs/webhooks.md has a program that does."
     return f"{SECTIONS[platform].STEPS.format(name=name)}\nMore in docs/{platform}.md."
+
+
+def manifest(file: Path, name: str, address: str) -> tuple[Path, str]:
+    """Write the manifest of a Slack app beside the settings, in the place of an older one; says where it is and what it says.
+
+    :raises SettingsError: it cannot be written.
+    """
+    path, text = (
+        file.with_name(f"slack-{name}-manifest.yaml"),
+        slack_manifest.manifest(SlackApp(name=name, signing_secret=""), url=address),
+    )
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another folder by --file") from error
+    return path, text
 
 
 def _meanings(platform: str) -> dict[str, str]:

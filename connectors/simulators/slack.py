@@ -89,6 +89,7 @@ class Slack(Simulator):
             "chat.stopStream": self._stop,
             "chat.update": self._update,
             "conversations.history": self._history,
+            "conversations.list": self._list,
             "conversations.replies": self._history,
         }
         if method not in known:
@@ -116,6 +117,8 @@ class Slack(Simulator):
         if len(blocks) > MOST_BLOCKS:
             return {"ok": False, "error": "msg_blocks_too_many"}
         kept = {key: arguments[key] for key in ("thread_ts", "metadata", "blocks") if arguments.get(key)}
+        if channel.startswith("U"):  # a person: their direct messages with the bot
+            channel = f"D{channel}"
         return self._keep(channel, {"text": text[:LONGEST_TEXT], **kept})
 
     def _keep(self, channel: str, message: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +148,15 @@ class Slack(Simulator):
         self.messages[channel].remove(found)
         return {"ok": True}
 
+    def _list(self, _channel: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        known = [{"id": name, "user": name[1:], "is_im": True} for name in sorted(self.messages) if name.startswith("DU")]
+        start, size = int(arguments.get("cursor") or 0), int(arguments.get("limit") or 100)
+        cursor = str(start + size) if start + size < len(known) else ""
+        return {"ok": True, "channels": known[start : start + size], "response_metadata": {"next_cursor": cursor}}
+
     def _history(self, channel: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if channel.startswith("U"):
+            return {"ok": False, "error": "channel_not_found"}
         found = [one for one in self.messages.get(channel, []) if float(one["ts"]) >= float(arguments.get("oldest") or 0)]
         if root := arguments.get("ts"):
             found = [one for one in found if root in (one["ts"], one.get("thread_ts"))]
