@@ -4,15 +4,14 @@ Addresses are the operator's own settings, never taken from a message.
 """
 
 import re
-import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import httpx
 import msgspec
 
+from connectors.clocks import apart, seconds_ahead
 from connectors.contract import Check
 from connectors.posting import CONNECT_TIMEOUT, KEEP_ALIVE, trust, wait_asked
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
@@ -21,8 +20,6 @@ from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
 READ_TIMEOUT = 30.0
 #: Bytes of an answer; no platform's page of messages comes near it.
 MOST_ANSWER = 8 * 1024 * 1024
-#: Seconds that a platform's clock may be off ours: signatures that bear a time are good for five minutes.
-MOST_SKEW = 60.0
 #: Refused for now, without an effect: time-out, conflict, locked, too early, too many, away.
 _PASSING = frozenset({408, 409, 423, 425, 429, 503})
 #: Headers that hold no secret.
@@ -76,7 +73,7 @@ class Api:
         self.heard = None
         try:
             async with self._client.stream(method, path, json=content) as answer:
-                self.heard = Heard(answer.status_code, _ahead(answer.headers))
+                self.heard = Heard(answer.status_code, seconds_ahead(answer.headers))
                 raw = await self._body(answer)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise RetryLater(f"{self._platform} cannot be reached ({type(error).__name__})", after=0) from error
@@ -144,20 +141,7 @@ async def examine(api: Api, what: str, path: str, *, told: Callable[[Any], str],
 
 def clocks(api: Api, what: str) -> tuple[Check, ...]:
     """A check of the clocks by the last answer, where they are too far apart."""
-    ahead = api.heard.ahead if api.heard else None
-    if ahead is None or abs(ahead) <= MOST_SKEW:
-        return ()
-    advice = "synchronise the clock of this machine (NTP): signatures and deadlines depend on it"
-    return (Check(f"{what} clock", False, f"the platform's clock is {ahead:+.0f} s off ours", advice),)
-
-
-def _ahead(headers: Mapping[str, str]) -> float | None:
-    if "age" in headers:  # a cache's answer of some time ago
-        return None
-    try:
-        return parsedate_to_datetime(headers.get("date", "")).timestamp() - time.time()
-    except (ValueError, TypeError, IndexError, OverflowError):  # a time that is none says nothing
-        return None
+    return apart(what, api.heard.ahead if api.heard else None)
 
 
 def _secrets(headers: Mapping[str, str]) -> list[str]:

@@ -223,6 +223,8 @@ class Check(NamedTuple):
     found: str
     #: What to do where it is not well.
     advice: str = ""
+    #: Nothing can work so.
+    fatal: bool = False
 
 
 @runtime_checkable

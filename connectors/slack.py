@@ -22,7 +22,7 @@ from connectors import contract, slack_posting, slack_socket
 from connectors.contract import Check, Take, Times
 from connectors.guard import problem
 from connectors.slack_calls import GONE, client, session
-from connectors.slack_checks import check, probe
+from connectors.slack_checks import checks, probe
 from connectors.slack_door import Door, nobody
 from connectors.slack_events import ASKED, NAME, locate
 from connectors.slack_oauth import App
@@ -131,7 +131,11 @@ class Slack:
             await self._show.status(calls, channel, address.thread)
 
     async def check(self) -> Sequence[Check]:
-        return [await check(self._client(app.account, app.account.bot_token), app.account) for app in self._apps.values()]
+        found: list[Check] = []
+        for app in self._apps.values():
+            one = app.account
+            found += await checks(self._client(one, one.bot_token), self._client(one, one.app_token), one)
+        return found
 
     def probes(self) -> Mapping[str, contract.Request]:
         return {f"/slack/{name}/events": probe(app.account) for name, app in self._apps.items()}

@@ -25,7 +25,7 @@ QUIET = logging.getLogger("connectors.slack")
 QUIET.setLevel(logging.CRITICAL)
 
 #: The installation is no more: its tokens will never work again. [D]
-GONE = frozenset({"token_revoked", "account_inactive"})
+GONE = frozenset({"token_revoked", "account_inactive", "invalid_auth"})
 #: Slack does not take these blocks, though it may take the text. [S]
 BLOCKS = frozenset(
     {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_blocks_too_many", "invalid_arguments", "no_text"}
@@ -37,6 +37,8 @@ OUTSIDE = frozenset({"not_in_channel", "channel_not_found"})
 _LIMITED = frozenset({"ratelimited", "rate_limited"})
 #: Refused now, and gone at a later attempt. [D]
 _PASSING = frozenset({"service_unavailable", "request_timeout", "team_added_to_org", "token_expired"})
+#: What says nothing about an account.
+PASSING = _LIMITED | _PASSING - {"token_expired"} | {"internal_error", "fatal_error"}
 #: "It is possible that some aspect of the operation succeeded before the error was raised." [D]
 _UNCERTAIN = frozenset({"internal_error", "fatal_error"})
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from connectors.api import Api
+from connectors.api import Api, clocks
 from connectors.contract import Check, Request
 from connectors.zendesk_events import SCHEME, Body, plain, word
 from engine.accounts import ZendeskDesk
@@ -30,9 +30,10 @@ async def checks(api: Api, account: ZendeskDesk) -> Sequence[Check]:
     try:
         found = [_user(what, account, await _read(api, "/api/v2/users/me.json", "user"))]
     except DeliveryRefused as error:
-        return [Check(what, False, f"the API token is refused ({error})", _TOKEN)]
+        return [Check(what, False, f"the API token is refused ({error})", _TOKEN), *clocks(api, what)]
     except DeliveryError as error:
         return [Check(what, False, "no answer", str(error))]
+    found += clocks(api, what)
     if account.group_id and found[0].ok:
         found.append(await _group(api, f"{what} group", account))
     return found

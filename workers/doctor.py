@@ -206,7 +206,7 @@ def judge_persistence(info: Mapping[str, Any], config: Mapping[str, str]) -> Fin
 
 def _platforms(settings: Settings) -> list[Finding]:
     return [
-        Finding(check.what, Level.OK if check.ok else Level.WARN, check.found, check.advice)
+        Finding(check.what, Level.OK if check.ok else Level.FAIL if check.fatal else Level.WARN, check.found, check.advice)
         for check in doctor_platforms.look(settings)
     ]
 

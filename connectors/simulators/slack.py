@@ -81,6 +81,7 @@ class Slack(Simulator):
         known = {
             "apps.connections.open": self._open,
             "auth.test": self._test,
+            "bots.info": self._bot,
             "assistant.threads.setStatus": self._set_status,
             "chat.appendStream": self._append,
             "chat.delete": self._delete,
@@ -106,6 +107,9 @@ class Slack(Simulator):
             "team_id": "T1",
             "url": "https://acme.slack.com/",
         }
+
+    def _bot(self, _channel: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "bot": {"id": arguments.get("bot"), "app_id": "A1", "user_id": "UBOT"}}
 
     def _post(self, channel: str, arguments: dict[str, Any]) -> dict[str, Any]:
         text = arguments.get("text", "")
