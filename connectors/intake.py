@@ -61,8 +61,9 @@ class Intake:
             await self.lanes.own(inbound.address, inbound.owner).run_async(self.client)
             return Taken("", inbound.owner, f"owner-{inbound.owner}")
         if isinstance(inbound, Stop):
-            stopped = await self._lanes(platform).stop(inbound.address, inbound.logical_ids).run_async(self.client)
-            return Taken("", "cancelled" if stopped else "answered", "stop")
+            await self._lanes(platform).stop(inbound.address, inbound.logical_ids).run_async(self.client)
+            named = inbound.logical_ids and self.lanes.message_id(inbound.address, inbound.logical_ids[0])
+            return Taken(named or "", "stopped", "stop")
         if isinstance(inbound, Feedback):
             return await self._rate(inbound)
         if isinstance(inbound, InboundMessage):
@@ -106,8 +107,18 @@ class Intake:
         texts = {Notice: "", HandOver: self.settings.handing_over, Forget: self.settings.forgotten}
         text = inbound.text if isinstance(inbound, Notice) else texts[type(inbound)]
         given_over = isinstance(inbound, HandOver)
-        delivery_id = f"{self.lanes.message_id(inbound.address, inbound.logical_ids[0])}-0"
-        post = self._fixed(inbound.address, delivery_id, text, action=Action.HAND_OVER if given_over else Action.NONE)
+        message_id = self.lanes.message_id(inbound.address, inbound.logical_ids[0])
+        post = Delivery(
+            id=f"{message_id}-0",
+            reply=Reply(
+                in_reply_to=(message_id,),
+                address=inbound.address,
+                text=text,
+                source=Source.FALLBACK,
+                reference=inbound.logical_ids[0],
+            ),
+            action=Action.HAND_OVER if given_over else Action.NONE,
+        )
         return (
             await self._lanes(platform)
             .notify(
@@ -139,7 +150,7 @@ class Intake:
         notice = self._fixed(message.address, f"pause-{self._id(message)}-0", self.settings.paused)
         return Pause(self.settings.turns_per_minute, notice)
 
-    def _fixed(self, address: Address, delivery_id: str, text: str, *, action: Action = Action.NONE) -> Delivery:
-        """A fixed text; the id of one that answers no message cannot meet that of an answer."""
+    def _fixed(self, address: Address, delivery_id: str, text: str) -> Delivery:
+        """A fixed text that answers no message, whose id cannot meet that of an answer."""
         reply = Reply(in_reply_to=(), address=address, text=text, source=Source.FALLBACK)
-        return Delivery(id=delivery_id, reply=reply, action=action)
+        return Delivery(id=delivery_id, reply=reply)

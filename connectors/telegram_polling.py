@@ -122,7 +122,8 @@ class Poller:
             await self._watch.note(self._store, str(judged(error)))
             return pause_after(error, self._telegram)
         self._telegram.over()
-        return 0.0 if found else max(0.0, EMPTY - (time.monotonic() - begun))
+        held = time.monotonic() - begun >= EMPTY
+        return 0.0 if found or held else EMPTY
 
     async def _poll(self, take: Take) -> int:
         """Take what there is; says how many updates there were."""

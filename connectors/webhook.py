@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from connectors import wishes
 from connectors.bodies import answerable, read_object
 from connectors.contract import Acknowledgement, Deletion, Edit, Inbound, Request, Taken, Times
 from connectors.posting import guarded_client, post
@@ -71,7 +72,8 @@ class Webhook:
             raise UnparseableMessage(f"{kind} without `conversation`")
         address = self._address(request.name, short("conversation", content.conversation))
         if kind == "message.created":
-            return (_message(address, content, _logical(request.name, read_id(endpoint, request.headers, found))),)
+            message = _message(address, content, _logical(request.name, read_id(endpoint, request.headers, found)))
+            return (wishes.read(message) if endpoint.registered.wishes else message,)
         if not content.message_id:
             raise UnparseableMessage(f"{kind} without `message_id`")
         if not _MESSAGE_ID.fullmatch(content.message_id):
@@ -177,5 +179,6 @@ def _callback(delivery: Delivery) -> bytes:
         "confidence": reply.confidence,
         "evidence": reply.evidence,
         "part": delivery.part,
+        **({"action": delivery.action} if delivery.action else {}),
     }
     return msgspec.json.encode({"type": "reply.created", "timestamp": datetime.now(UTC).isoformat(), "data": data})

@@ -102,6 +102,11 @@ class WebhookEndpoint:
     conversation_field: tuple[str, ...] = part("where the body names the conversation", default=(), parse=path)
     user_field: tuple[str, ...] = part("where it names who writes", default=(), parse=path)
     text_field: tuple[str, ...] = part("where it holds the text", default=(), parse=path)
+    wishes: bool = part(
+        "false hands `stop` and wishes such as `talk to a human` to the model like any message; else they are done",
+        default=True,
+        parse=values.flag,
+    )
     only: tuple[Condition, ...] = part(
         "which events are messages, such as `event=message_created data.author.type!=bot`; the others are left alone",
         default=(),

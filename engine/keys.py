@@ -21,8 +21,9 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `<d>:bell` | list | at most 64 | all that make a lane ready | waiting claims | wakes a waiting worker |
 | `d:<digest>` | string | the platform's dedupe time | accept, notify | accept, amend, look | recognises a repeat; holds the lane, so a message can be found |
 | `x:<digest>` | string | an hour | amend, cancel | accept | an edit or a deletion that came before its message |
-| `m:<id>` | hash | `record_ttl` | commit, cancel, stop, accept | look | state, reply and timings of an answered message |
+| `m:<id>` | hash | `record_ttl` | commit, cancel, stop, accept, notify | look | state, reply and timings of an answered message |
 | `h:<ref>` | list | `history_ttl` | commit, accept, notify | claim | turns of the conversation, oldest first |
+| `r:<ref>` | zset by end of life, at most 1,000 | as long as the last of them | commit | notify | ids of the records and dead letters of a conversation, so that they can be forgotten |
 | `o:<ref>` | string | `history_ttl`, `person_wait` without a person | own, notify | accept, claim, commit | the owner, where it is not the bot |
 | `n:<ref>` | string | ten minutes | accept | accept | the notice that the lane is full was sent |
 | `p:<ref>` | string | as long as the pause | accept | accept | the notice that the bot pauses was sent |

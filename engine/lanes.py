@@ -120,7 +120,7 @@ class Lanes:
             "forget": forget,
         }
         if owner:
-            arguments |= {"owner": owner, "ttl": _ms(self.settings.person_wait)}
+            arguments |= {"owner": owner, "ttl": _ms(self.settings.person_wait), "record_ttl": _ms(self.settings.record_ttl)}
         return self.noted("notify", shard, arguments, tuple(blobs.collected), _accepted)
 
     def amend(self, message: InboundMessage) -> Call[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -280,6 +281,46 @@ def test_what_was_said_is_forgotten_when_a_person_asks_for_it(settings: Settings
     assert [Delivery.decode(body).reply.text for body in waiting(settings, redis_client, Direction.OUT)] == [settings.forgotten]
 
 
+def test_records_and_dead_letters_are_forgotten_too_and_those_of_others_are_not(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    desk, other = Desk(redis_client, Lanes(settings)), msgspec.structs.replace(TO, thread="c2")
+    mine, theirs = settle(settings, _said(TO, "my card is 4111", "one"), _said(other, "mine is 4222", "two"))
+    for lane in desk.claim().lanes:
+        to = TO if lane.entries[0].id == mine.id else other
+        desk.commit(lane, replies=1, to=to, record={"state": "answered", "text": "a secret"}, dead="3 attempts failed")
+    for lane in desk.claim(Direction.OUT).lanes:
+        desk.commit(lane, owner="", record={}, dead="blocked")
+    assert redis_client.zcard(desk.shard.dead_index) == 4
+
+    settle(settings, Forget(TO, ("forget",)))
+
+    assert desk.lanes.look(mine.id).run(redis_client).state == "over"
+    assert desk.lanes.look(theirs.id).run(redis_client).record["text"] == "a secret"
+    left = {f"{desk.shard.prefix}dead:{theirs.id}{part}".encode() for part in ("", "-0")}
+    assert set(redis_client.keys("rm:*:dead:*")) == left
+    assert redis_client.zcard(desk.shard.dead_index) == 2
+    lane_probe.audit(redis_client, desk.lanes)
+
+
+def test_what_can_be_forgotten_is_noted_for_as_long_as_it_lives(settings: Settings, redis_client: redis.Redis) -> None:
+    desk = Desk(redis_client, Lanes(settings))
+    for number, dead in enumerate(("", "3 attempts failed", "")):
+        settle(settings, _said(TO, "hello", f"{number}"))
+        desk.commit(desk.take(), dead=dead)
+    (noted,) = redis_client.keys("rm:*:r:*")
+
+    assert redis_client.zcard(noted) == 3
+    assert abs(redis_client.ttl(noted) - settings.dead_ttl) < 60
+    assert (
+        sum(
+            score > (time.time() + settings.record_ttl + 60) * 1000
+            for _, score in redis_client.zrange(noted, 0, -1, withscores=True)
+        )
+        == 1
+    )
+
+
 def test_a_verdict_is_kept_with_the_message_it_is_about(settings: Settings, redis_client: redis.Redis) -> None:
     (taken,) = settle(settings, _said(TO, "hello", "one"))
     desk = Desk(redis_client, Lanes(settings))
@@ -310,7 +351,7 @@ def test_stop_takes_back_everything_that_is_not_answered_yet(settings: Settings,
     desk = Desk(redis_client, Lanes(settings))
     lane = desk.take()
 
-    assert [taken.state for taken in settle(settings, Stop(TO, ("stop",)), Stop(TO))] == ["cancelled", "answered"]
+    assert [taken.state for taken in settle(settings, Stop(TO, ("stop",)), Stop(TO))] == ["stopped", "stopped"]
     assert desk.commit(lane, replies=1, to=TO) == "gone"
     assert {desk.lanes.look(taken.id).run(redis_client).record["state"] for taken in (one, two)} == {"cancelled"}
     lane_probe.audit(redis_client, desk.lanes)

@@ -197,6 +197,7 @@ def test_a_webhook_takes_all_its_parts() -> None:
         CALLBACK_SECRET=other,
         CALLBACK_PRIVATE="true",
         TENANT="acme",
+        WISHES="false",
     )
 
     assert endpoint == WebhookEndpoint(
@@ -206,6 +207,7 @@ def test_a_webhook_takes_all_its_parts() -> None:
         callback_secret=other,
         callback_private=True,
         tenant="acme",
+        wishes=False,
     )
 
 

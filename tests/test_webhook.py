@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook as Reference
 
-from connectors.contract import Deletion, Edit, Request
+from connectors.contract import Deletion, Edit, Request, Stop
 from connectors.contract import Receiver as ReceiverProtocol
-from connectors.webhook import Webhook
+from connectors.webhook import Webhook, _callback
 from engine.errors import (
     DeliveryRefused,
     MalformedRequest,
@@ -31,10 +31,11 @@ from engine.errors import (
 )
 from engine.keys import Direction
 from engine.lanes import Lanes
-from engine.messages import Address, Delivery, InboundMessage, Reply, Source
+from engine.messages import Action, Address, Delivery, InboundMessage, Receipt, Reply, Source
 from engine.settings import Settings
 from tests.conftest import wait_for
 from tests.doors import OTHER_SECRET, Door, Receiver, opened, ready, signed, with_endpoint
+from workers.outcomes import delivered
 
 FLAT = {"conversation": "c1", "text": "Where is my order?", "user": "anna"}
 SHOP = Webhook(with_endpoint(Settings()))
@@ -236,6 +237,43 @@ def test_an_edit_and_a_deletion_reach_a_message_that_waits(door: Door, redis_cli
     deleted = door.post(envelope("message.deleted", message_id="msg_0", conversation="c1"), message_id="msg_2")
     assert deleted.json() == {"id": first["id"], "state": "cancelled"}
     assert lanes.backlog(lanes.shards[0]).run(redis_client)[0].messages == 0
+
+
+def test_who_asks_for_a_person_is_called_back_and_has_a_state(door: Door, redis_client: redis.Redis) -> None:
+    taken = door.post({**FLAT, "text": "I want to talk to a human"}, message_id="msg_0").json()
+    after = door.post(FLAT, message_id="msg_1").json()
+    lanes = Lanes(door.settings)
+    (lane,) = lanes.claim(lanes.shards[0], Direction.OUT, items=1, tokens=1, empty=True).run(redis_client).lanes
+    delivery = Delivery.decode(lane.entries[0].body)
+
+    assert taken["state"] == "accepted"
+    assert after["state"] == "handed-over"
+    assert door.look(taken["id"]).json()["state"] == "handed-over"
+    assert (delivery.action, delivery.reply.text) == (Action.HAND_OVER, door.settings.handing_over)
+    said = json.loads(_callback(delivery))["data"]
+    assert (said["action"], said["id"], said["in_reply_to"]) == ("hand-over", taken["id"], "msg_0")
+    outcome = delivered(lane, delivery, Receipt(delivery=delivery.id), at=1)
+    lanes.commit(lane, outcome).run(redis_client)
+    assert door.look(taken["id"]).json()["state"] == "handed-over"
+
+
+def test_a_stop_takes_back_what_waits_and_has_a_state(door: Door) -> None:
+    first = door.post(FLAT, message_id="msg_0").json()
+    stop = door.post({**FLAT, "text": "Stop!"}, message_id="msg_1").json()
+
+    assert stop["state"] == "stopped"
+    assert door.look(first["id"]).json()["state"] == "cancelled"
+    assert door.look(stop["id"]).json()["state"] == "stopped"
+
+
+def test_a_wish_is_a_message_where_the_settings_say_so() -> None:
+    body = json.dumps({**FLAT, "text": "stop"}).encode()
+    kinds = [
+        type(Webhook(with_endpoint(Settings(), wishes=wishes)).parse(Request("shop", {"webhook-id": "m"}, body))[0])
+        for wishes in (True, False)
+    ]
+
+    assert kinds == [Stop, InboundMessage]
 
 
 @pytest.mark.parametrize("kind", ["message.updated", "message.deleted"])

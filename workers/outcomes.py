@@ -62,7 +62,8 @@ def overdue(found: Overdue, settings: Settings, *, at: int) -> tuple[Lane, Outco
 
 def delivered(lane: Lane, delivery: Delivery, receipt: Receipt, *, at: int) -> Outcome:
     """The platform took a delivery `at` a time; the last part of a reply makes its message delivered."""
-    record = {"state": "delivered", "delivered_at": str(at), "platform_id": receipt.platform_id} if delivery.last else {}
+    state = "handed-over" if delivery.action is Action.HAND_OVER else "delivered"
+    record = {"state": state, "delivered_at": str(at), "platform_id": receipt.platform_id} if delivery.last else {}
     return Outcome(owner="", record=record, records=answered_by(lane.entries[0]))
 
 

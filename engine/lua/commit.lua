@@ -60,6 +60,7 @@ for position, id in ipairs(#a.record > 0 and a.records or {}) do
   if a.dir == 'in' then
     if position == 1 then
       call('HSET', record, unpack(a.record))
+      belongs(a.ref, id, a.record_ttl)
     else
       call('HSET', record, 'see', a.records[1])
     end
@@ -90,6 +91,7 @@ if a.dead then
       fields[#fields + 1] = past
     end
     bury(a.pairs[position][1], fields, a.dead.ttl)
+    belongs(a.ref, a.pairs[position][1], a.dead.ttl)
   end
   if n > 0 then
     note(a.ref, table.concat(named, ','), 'd ' .. one_line(a.dead.reason))

@@ -15,6 +15,8 @@ local MINUTE = 60000
 local DEAD_LETTERS = 10000
 -- Lanes one claim or sweep moves from due to ready: twice a large batch, well under a millisecond.
 local PROMOTED = 64
+-- Records and dead letters of one conversation that can be forgotten with it.
+local FORGETTABLE = 1000
 -- Expired dead letters one burial takes out of the index.
 local UNINDEXED = 16
 -- Failed attempts that a lane remembers, and characters of the reason for each.
@@ -401,6 +403,15 @@ local function remember_ids(digests, id, ref, ttl)
   for position, digest in ipairs(digests) do
     call('SET', P .. 'd:' .. digest, position > 1 and (id .. ' ' .. ref) or ref, 'NX', 'PX', ttl)
   end
+end
+
+-- Lets what is kept under an id for `ttl` be forgotten with its conversation.
+local function belongs(ref, id, ttl)
+  local kept = P .. 'r:' .. ref
+  call('ZADD', kept, 'GT', now + ttl, id)
+  call('ZREMRANGEBYSCORE', kept, 0, now)
+  call('ZREMRANGEBYRANK', kept, 0, -FORGETTABLE - 1)
+  call('PEXPIRE', kept, math.max(ttl, call('PTTL', kept)))
 end
 
 -- Beyond DEAD_LETTERS the oldest go: a flood of them must not fill the memory that messages need.

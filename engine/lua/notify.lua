@@ -1,5 +1,6 @@
 -- Takes what needs no answer of the loops: a fixed text is due, or somebody else is to answer from now on, once. a: ref, digests,
--- suffix, id, dedupe_ttl, out (items for the outbound lane), owner (or nil) and its ttl, forget (true: the history goes).
+-- suffix, id, dedupe_ttl, out (items for the outbound lane), owner (or nil), its ttl and record_ttl, forget (true: the history goes, and
+-- the records and dead letters of what was said).
 -- Returns {verdict, id}: accepted or repeat.
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
@@ -9,12 +10,21 @@ if first then
 end
 remember_ids(a.digests, a.id, a.ref, a.dedupe_ttl)
 if a.forget then
-  call('DEL', P .. 'h:' .. a.ref)
+  local kept = P .. 'r:' .. a.ref
+  for _, id in ipairs(call('ZRANGE', kept, 0, -1)) do
+    call('DEL', P .. 'm:' .. id, P .. 'dead:' .. id)
+    call('ZREM', P .. 'dead', id)
+  end
+  call('DEL', P .. 'h:' .. a.ref, kept)
   revise(a.ref) -- An answer that is being made would bring the question back.
 end
 local before = call('GET', P .. 'o:' .. a.ref) or 'bot'
-if a.owner and before == 'bot' then
-  set_owner(a.ref, a.owner, a.ttl)
+if a.owner then
+  if before == 'bot' then
+    set_owner(a.ref, a.owner, a.ttl)
+  end
+  call('HSET', P .. 'm:' .. a.id, 'state', 'handed-over', 'received_at', now)
+  call('PEXPIRE', P .. 'm:' .. a.id, a.record_ttl)
 end
 -- Who waits for a person, or has one, is handed over to no other, and beside a person the bot says nothing by itself.
 if before == 'bot' or a.forget then

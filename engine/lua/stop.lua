@@ -6,6 +6,8 @@ if #a.digests > 0 then
     return 0
   end
   remember_ids(a.digests, a.id, a.ref, a.dedupe_ttl)
+  call('HSET', P .. 'm:' .. a.id, 'state', 'stopped', 'received_at', now)
+  call('PEXPIRE', P .. 'm:' .. a.id, a.record_ttl)
 end
 local waiting = call('LRANGE', lane('in', a.ref), 0, -1)
 for _, raw in ipairs(waiting) do
