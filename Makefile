@@ -5,6 +5,7 @@
 # make constraints   constraints.txt anew, with the newest versions that pyproject.toml allows; run it with the oldest Python
 # make clean         everything that was made here; never data or models, which are in the user's own folders
 #
+# make test ARGS="..." hands options to pytest, such as -n 0: one process instead of two, as a debugger wants it.
 # make PYTHON=python3.12 ... picks the interpreter of a new .venv.
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ up: $(VENV)/installed
 	@exec $(BIN)/replymill up
 
 test: lint
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -141,16 +141,17 @@ def queues(kept: Mapping[str, Kept], direction: Direction) -> dict[str, list[Ent
     return {name.removeprefix(start): [read_entry(raw) for raw in k.content] for name, k in kept.items() if name.startswith(start)}
 
 
-def audit(client: redis.Redis, lanes: Lanes) -> None:
-    """Everything that holds between any two moves."""
-    for shard in lanes.shards:
-        kept = snapshot(client, shard)
+def audit(client: redis.Redis, lanes: Lanes) -> dict[Shard, dict[str, Kept]]:
+    """Everything that holds between any two moves; gives what each shard keeps."""
+    found = {shard: snapshot(client, shard) for shard in lanes.shards}
+    for shard, kept in found.items():
         for name, value in kept.items():
             _check_legend(name, value)
         figures = lanes.backlog(shard).run(client)
         for direction, backlog in zip(Direction, figures, strict=True):
             _check_places(kept, direction)
             _check_figures(kept, direction, backlog)
+    return found
 
 
 def _check_legend(name: str, kept: Kept) -> None:

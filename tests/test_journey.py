@@ -138,6 +138,7 @@ def test_a_callback_that_is_refused_for_good_becomes_a_dead_letter(system: Syste
 
 @pytest.mark.one_redis
 def test_a_fifty_thousand_character_question_is_answered_and_the_trace_says_it_was_cut(system: System) -> None:
+    system.extra["PROMPT_TOKENS"] = "256"
     system.start("web", "answer", "deliver")
     _, response = system.post("Why is the sky blue? " + "really " * 7140)
     assert system.wait_delivered(response.json()["id"])["timings"]["truncated"] is True

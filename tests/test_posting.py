@@ -205,7 +205,7 @@ def test_a_receiver_that_hangs_up_is_tried_later() -> None:
 
 
 def test_junk_instead_of_http_is_tried_later() -> None:
-    with silent(b"220 smtp.example ready\r\n") as url, pytest.raises(RetryLater):
+    with silent(b"220 smtp.example ready\r\n\r\n") as url, pytest.raises(RetryLater):
         send(url, private=True)
 
 

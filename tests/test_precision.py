@@ -42,10 +42,12 @@ def test_every_weight_is_kept_to_half_a_step_of_its_row(weight: np.ndarray) -> N
 def test_the_default_model_in_int8_stays_close_to_float32_on_this_processor(default_model: Callable[[str], Path]) -> None:
     exact = Model.load(default_model("float32"), Settings(compute_type="float32"))
     small = ctranslate2.Generator(str(default_model("int8")), compute_type="int8")
+    questions = ("What is the capital of France?", "How do I reset my password?", "Where is my order?", "Can I get a refund?")
+    prompts = [list(exact.prompter.build(question).tokens) for question in questions]
+    results = exact._engine.generate_batch(prompts, max_length=80, include_prompt_in_result=True)
     divergence = []
-    for question in ("What is the capital of France?", "How do I reset my password?", "Where is my order?", "Can I get a refund?"):
-        prompt = list(exact.prompter.build(question).tokens)
-        said = exact._engine.generate_batch([prompt], max_length=80, include_prompt_in_result=True)[0].sequences[0]
+    for prompt, result in zip(prompts, results, strict=True):
+        said = result.sequences[0]
         expected, found = (
             np.array(engine.forward_batch([said], return_log_probs=True))[0, len(prompt) :] for engine in (exact._engine, small)
         )
