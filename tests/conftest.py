@@ -38,8 +38,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def wait_for(condition: Callable[[], T], timeout: float = 10.0) -> T:
-    """The first true value of `condition`, asked every 10 ms; fails the test after `timeout` seconds."""
+def wait_for(condition: Callable[[], T], timeout: float = 30.0) -> T:
+    """The first true value of `condition`, asked every 10 ms; fails the test after `timeout` seconds, many on a busy machine."""
     give_up = time.monotonic() + timeout
     while not (value := condition()):
         assert time.monotonic() < give_up, f"waited {timeout:g} s in vain for {condition}"
