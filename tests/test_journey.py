@@ -32,6 +32,21 @@ def system(redis_url: str, tmp_path: Path, receiver: Receiver) -> Iterator[Syste
     system.stop_all()
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """One of each process on a Redis of their own, for tests that need nothing special; each talks in conversations of its own."""
+    folder = tmp_path_factory.mktemp("running")
+    receiver = Receiver()
+    with embedded.serving(folder / "redis", log=folder / "redis.log") as server:
+        system = System(server.url, embedded.free_port(), folder, receiver)
+        try:
+            system.start("web", "answer", "deliver")
+            yield system
+        finally:
+            system.stop_all()
+            receiver.close()
+
+
 def test_a_signed_webhook_message_is_answered_by_the_model_and_posted_back(system: System) -> None:
     system.start("web", "answer", "deliver")
     webhook_id, response = system.post("What is the capital of France?")
@@ -46,32 +61,28 @@ def test_a_signed_webhook_message_is_answered_by_the_model_and_posted_back(syste
     assert message["timings"]["generated_ms"] > 0
 
 
-@pytest.mark.one_redis
-def test_the_same_question_again_comes_from_the_cache_and_a_conversation_keeps_its_context(system: System) -> None:
-    system.start("web", "answer", "deliver")
-    _, first = system.post("What is the capital of Spain?", conversation="one")
-    answer = system.wait_delivered(first.json()["id"])
-    _, again = system.post("  what is the CAPITAL of Spain? ", conversation="two")
-    cached = system.wait_delivered(again.json()["id"])
+def test_the_same_question_again_comes_from_the_cache_and_a_conversation_keeps_its_context(running: System) -> None:
+    _, first = running.post("What is the capital of Spain?", conversation="one")
+    answer = running.wait_delivered(first.json()["id"])
+    _, again = running.post("  what is the CAPITAL of Spain? ", conversation="two")
+    cached = running.wait_delivered(again.json()["id"])
     assert answer["reply"]["source"] == "model"
     assert cached["reply"]["source"] == "cache"
     assert cached["reply"]["text"] == answer["reply"]["text"]
-    _, inside = system.post("What is the capital of Spain?", conversation="one")
-    assert system.wait_delivered(inside.json()["id"])["reply"]["source"] == "model"
+    _, inside = running.post("What is the capital of Spain?", conversation="one")
+    assert running.wait_delivered(inside.json()["id"])["reply"]["source"] == "model"
 
 
-@pytest.mark.one_redis
-def test_a_repeat_gets_the_same_id_and_no_second_reply(system: System) -> None:
-    system.start("web", "answer", "deliver")
-    webhook_id, first = system.post("Say hello.")
-    _, repeat = system.post("Say hello.", webhook_id=webhook_id)
+def test_a_repeat_gets_the_same_id_and_no_second_reply(running: System) -> None:
+    webhook_id, first = running.post("Say hello.", conversation="repeat")
+    _, repeat = running.post("Say hello.", conversation="repeat", webhook_id=webhook_id)
     assert (repeat.status_code, repeat.json()["id"]) == (202, first.json()["id"])
-    system.wait_delivered(first.json()["id"])
-    _, late = system.post("Say hello.", webhook_id=webhook_id)
+    running.wait_delivered(first.json()["id"])
+    _, late = running.post("Say hello.", conversation="repeat", webhook_id=webhook_id)
     assert late.json()["id"] == first.json()["id"]
-    _, other = system.post("Say goodbye.", conversation="other")
-    system.wait_delivered(other.json()["id"])
-    assert len(system.receiver.answers_to(webhook_id)) == 1
+    _, other = running.post("Say goodbye.", conversation="after the repeat")
+    running.wait_delivered(other.json()["id"])
+    assert len(running.receiver.answers_to(webhook_id)) == 1
 
 
 @pytest.mark.one_redis
@@ -115,25 +126,21 @@ def test_a_warm_shutdown_finishes_or_gives_back_every_lease(system: System, redi
     assert len(system.receiver.posted) == len(sent)
 
 
-@pytest.mark.one_redis
-def test_a_callback_that_fails_is_tried_again_with_the_same_id(system: System) -> None:
-    system.receiver.script = [500, 0, 503]
-    system.start("web", "answer", "deliver")
-    webhook_id, response = system.post("Say yes.")
-    system.wait_delivered(response.json()["id"])
-    posted = system.receiver.answers_to(webhook_id)
+def test_a_callback_that_fails_is_tried_again_with_the_same_id(running: System) -> None:
+    running.receiver.script = [500, 0, 503]
+    webhook_id, response = running.post("Say yes.", conversation="fails")
+    running.wait_delivered(response.json()["id"])
+    posted = running.receiver.answers_to(webhook_id)
     assert len(posted) == 4
     assert len({one.headers["webhook-id"] for one in posted}) == 1
 
 
-@pytest.mark.one_redis
-def test_a_callback_that_is_refused_for_good_becomes_a_dead_letter(system: System) -> None:
-    system.receiver.script = [410]
-    system.start("web", "answer", "deliver")
-    _, response = system.post("Say no.")
-    found = system.wait_state(response.json()["id"], "dead")
+def test_a_callback_that_is_refused_for_good_becomes_a_dead_letter(running: System) -> None:
+    running.receiver.script = [410]
+    webhook_id, response = running.post("Say no.", conversation="refused")
+    found = running.wait_state(response.json()["id"], "dead")
     assert "410" in json.dumps(found)
-    assert len(system.receiver.posted) == 1
+    assert len(running.receiver.answers_to(webhook_id)) == 1
 
 
 @pytest.mark.one_redis
@@ -178,15 +185,13 @@ def test_a_message_that_nobody_answers_gets_an_apology_at_its_deadline(system: S
     assert system.receiver.answers_to(webhook_id)[0].data["text"] == "Sorry, too late."
 
 
-@pytest.mark.one_redis
-def test_no_text_and_no_secret_is_logged(system: System) -> None:
-    system.start("web", "answer", "deliver")
+def test_no_text_and_no_secret_is_logged(running: System) -> None:
     word = "xylophone" + secrets.token_hex(4)
-    _, response = system.post(f"Repeat this word: {word}")
-    system.wait_delivered(response.json()["id"])
-    logs = "".join(system.log(role) for role in ("web", "answer", "deliver"))
-    for secret in (word, "whsec_", CALLBACK_SECRET.removeprefix("whsec_"), re.sub(r".*:(.*)@.*", r"\1", system.redis_url)):
+    _, response = running.post(f"Repeat this word: {word}", conversation="logged")
+    running.wait_delivered(response.json()["id"])
+    logs = "".join(running.log(role) for role in ("web", "answer", "deliver"))
+    for secret in (word, "whsec_", CALLBACK_SECRET.removeprefix("whsec_"), re.sub(r".*:(.*)@.*", r"\1", running.redis_url)):
         assert secret not in logs
-    events = [json.loads(line) for line in system.log("answer").splitlines() if line.startswith("{")]
-    committed = [event for event in events if event.get("action") == "answer.committed"]
-    assert committed[0]["message"] == response.json()["id"]
+    events = [json.loads(line) for line in running.log("answer").splitlines() if line.startswith("{")]
+    committed = {event["message"] for event in events if event.get("action") == "answer.committed"}
+    assert response.json()["id"] in committed
