@@ -498,6 +498,7 @@ class Model(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_whatever_happens_every_message_gets_one_outcome_in_order(redis_client: redis.Redis, settings: Settings) -> None:
     machine = type("Machine", (Model,), {"client": redis_client, "base": settings})
     run_state_machine_as_test(
