@@ -47,7 +47,7 @@ def start_celery(system: System, *options: str, role: str = "celery") -> subproc
         command = [*COMMAND, "worker", "--hostname", WORKER, "--without-mingle", *options]
         process = subprocess.Popen(command, env=system.environ, cwd=ROOT, stdout=log, stderr=log)
     system.processes[role] = process
-    wait_for(lambda: system.check_alive() or "ready." in system.log(role), timeout=30)
+    wait_for(lambda: system.check_alive() or "ready." in system.log(role), timeout=60)
     return process
 
 

@@ -134,7 +134,7 @@ class System:
                     stderr=log,
                 )
         if "web" in roles:
-            wait_for(self.ready, timeout=30)
+            wait_for(self.ready, timeout=60)
 
     def ready(self) -> bool:
         self.check_alive()
