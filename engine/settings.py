@@ -221,6 +221,11 @@ def _check_together(settings: Settings) -> None:
         endpoint_checks.check(PREFIX, endpoint, dedupe_ttl=settings.dedupe_ttl)
 
 
+def foreign_environ() -> dict[str, str]:
+    """The environment without our own variables, for a child whose settings are all given."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
 def library_variable(name: str) -> str:
     """A variable that belongs to a library, such as CT2_USE_MKL; empty if it is not set."""
     return os.environ.get(name, "")

@@ -45,6 +45,7 @@ CTRANSLATE2 = {
     "engine.convert": {"ctranslate2.specs", "ctranslate2.converters"},
     "engine.gguf_model": {"ctranslate2.specs"},
     "engine.precision": {"ctranslate2.specs"},
+    "workers.chaos.echo": {"ctranslate2.specs"},
 }
 
 #: Never imported by serving code: training alone needs them.

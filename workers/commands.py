@@ -15,6 +15,7 @@ from rich.console import Console
 from engine.accounts import SlackApp
 from engine.settings import Settings, describe
 from workers import cli, dead_commands, shown
+from workers.chaos import command as chaos
 from workers.commanding import AsJson, complete, loaded, part, print_json, print_rows
 
 #: Stands in a manifest until the real one is known.
@@ -36,6 +37,7 @@ app.add_typer(slack, name="slack")
 app.add_typer(model, name="model")
 app.add_typer(cache, name="cache")
 app.add_typer(dead_commands.dead, name="dead")
+app.command()(chaos.chaos)
 
 ModelSource = Annotated[str, typer.Argument(help="The model; by default REPLYMILL_MODEL.", show_default=False)]
 

@@ -72,6 +72,9 @@ class Simulator:
         """What becomes of the next requests whose path ends with `path`."""
         self._faults.append((path, deque(faults)))
 
+    def took_effect(self, message: dict[str, Any]) -> None:
+        """Called when the platform has one more message of the bot; for subclasses that keep when."""
+
     def to(self, path: str) -> list[Call]:
         """The requests whose path ends so."""
         return [call for call in self.calls if call.path.endswith(path)]

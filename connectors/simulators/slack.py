@@ -129,6 +129,7 @@ class Slack(Simulator):
         self._count += 1
         kept = {"type": "message", "ts": f"{int(time.time())}.{self._count:06d}", "bot_id": "B1", "user": "UBOT", **message}
         self.messages.setdefault(channel, []).append(kept)
+        self.took_effect({"channel": channel, **kept})
         return {"ok": True, "channel": channel, "ts": kept["ts"], "message": kept}
 
     def _find(self, channel: str, ts: str) -> dict[str, Any] | None:

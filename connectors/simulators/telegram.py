@@ -193,6 +193,7 @@ class SimulatedTelegram(Simulator):
             if any(len(button["callback_data"].encode()) > _LONGEST_DATA for button in row):
                 raise Refused(400, "Bad Request: BUTTON_DATA_INVALID")
         self.sent.append({**asked, "text": text, "seen": seen})
+        self.took_effect(self.sent[-1])
         self._next_message += 1
         author = {"id": self.id, "is_bot": True, "first_name": "Shop"}
         place = {"id": chat, "type": "private" if chat > 0 else "supergroup"}

@@ -1,0 +1,119 @@
+"""The options of `replymill chaos`; everything heavy is imported when it runs."""
+
+import importlib
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+#: Seconds between lines of progress where nobody looks on.
+_LINES = 10.0
+
+
+def chaos(  # noqa: PLR0913 - each is an option of the command line
+    messages: Annotated[int, typer.Option(min=1, help="Messages to send.")] = 10_000,
+    conversations: Annotated[int, typer.Option(min=1, help="Conversations they belong to.")] = 500,
+    *,
+    platforms: Annotated[str, typer.Option(help="Platforms, separated by commas.")] = "webhook,slack,telegram",
+    faults: Annotated[str, typer.Option(help="What goes wrong, separated by commas: see --list.", show_default="all")] = "",
+    seed: Annotated[int | None, typer.Option(help="The same seed sends and breaks the same.", show_default="a new one")] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Messages a second.")] = 50.0,
+    spacing: Annotated[float, typer.Option(min=0.1, help="Seconds between faults.")] = 4.0,
+    lease: Annotated[float, typer.Option(min=1, help="REPLYMILL_LEASE of the private copy, seconds.")] = 5.0,
+    deadline: Annotated[float, typer.Option(min=1, help="Its REPLYMILL_DEADLINE_..., seconds.")] = 120.0,
+    workers: Annotated[int, typer.Option(min=1, help="Its answering workers, and as many that deliver.")] = 2,
+    unclear: Annotated[str, typer.Option(help="Its REPLYMILL_UNCLEAR.")] = "at-least-once",
+    cache: Annotated[bool, typer.Option(help="Its REPLYMILL_CACHE.")] = True,
+    model: Annotated[str, typer.Option(help="Another REPLYMILL_MODEL, with webhooks alone: see docs/chaos.md.")] = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with logs and data.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Show what can go wrong, and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Run a private Replymill under faults and check that nothing is lost, said twice or out of order; status 1 otherwise."""
+    parts = {name: importlib.import_module(f"workers.chaos.{name}") for name in ("faults", "plan", "report", "run", "world")}
+    known = parts["faults"].FAULTS
+    if listed:
+        width = max(map(len, known))
+        print(*(f"{name:<{width}}  {fault.meaning}" for name, fault in known.items()), sep="\n")
+        return
+    chosen = _chosen(faults, list(known), "fault")
+    sides = _chosen(platforms, list(parts["world"].SIDES), "platform")
+    if model and sides != ["webhook"]:
+        raise typer.BadParameter("--model needs --platforms webhook: the other platforms are told by the text what a reply answers")
+    if unclear not in ("at-least-once", "at-most-once"):
+        raise typer.BadParameter("--unclear is at-least-once or at-most-once")
+    seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311 - a schedule, no secret
+    size = parts["plan"].Size(
+        messages=messages, conversations=conversations, platforms=tuple(sides), rate=rate, spacing=spacing
+    )  # fmt: skip
+    shape = parts["world"].Shape(
+        platforms=sides, lease=lease, deadline=deadline, workers=workers, unclear=unclear, cache=cache, model=model
+    )
+    plan = parts["plan"].Plan.make(seed, size, chosen)
+    console = Console(stderr=True, highlight=False)
+    console.print(
+        f"seed {seed}: {messages:,} messages, {conversations:,} conversations, {len(plan.strikes)} faults, lease {lease:g} s"
+    )
+    with _folder(keep=keep, console=console) as folder, _told(console, parts["report"].line) as tell:
+        result = _carried_out(parts, folder, shape, plan, tell)
+    if as_json:
+        print(json.dumps({"seed": seed, **parts["report"].figures(result)}))
+    else:
+        out = Console(highlight=False)
+        out.print(parts["report"].ledger(result), parts["report"].recovery(result), parts["report"].verdict(result))
+    if result.breaches():
+        raise typer.Exit(1)
+
+
+def _carried_out(parts: dict[str, Any], folder: Path, shape: Any, plan: Any, tell: Callable[[Any], None]) -> Any:
+    with parts["world"].replymill(folder, shape) as world:
+        run = parts["run"].Run(world, plan, deadline=shape.deadline, unclear=shape.unclear, tell=tell)
+        return run.carry_out()
+
+
+def _chosen(given: str, known: list[str], what: str) -> list[str]:
+    """The names that were given, all if none was."""
+    names = given.replace(",", " ").split() or known
+    if unknown := [name for name in names if name not in known]:
+        raise typer.BadParameter(f"there is no {what} {unknown[0]!r}: choose of {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+@contextmanager
+def _folder(*, keep: bool, console: Console) -> Iterator[Path]:
+    """A folder of the run's own, gone afterwards unless it is to be kept."""
+    path = Path(tempfile.mkdtemp(prefix="replymill-chaos-"))
+    try:
+        yield path
+    finally:
+        if keep:
+            console.print(f"logs and data are in {path}")
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _told(console: Console, line: Callable[[Any, float], str]) -> Iterator[Callable[[Any], None]]:
+    """A line of progress that stays on a terminal's last line; elsewhere one every ten seconds."""
+    began, last = time.monotonic(), -_LINES
+    if not sys.stderr.isatty():
+
+        def show(progress: Any) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _LINES:
+                last = time.monotonic()
+                console.print(line(progress, last - began))
+
+        yield show
+        return
+    with console.status("starting a private Replymill") as status:
+        yield lambda progress: status.update(line(progress, time.monotonic() - began))

@@ -1,0 +1,139 @@
+"""The ledger as a person reads it, and as a program does."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from workers.chaos.ledger import Account, Recovery, percentiles, uncertain
+from workers.chaos.run import Progress, Result
+
+#: Columns of the ledger and where they stand in an account.
+_COUNTS = {
+    "in": "accepted",
+    "answered": "answered",
+    "handed over": "handed_over",
+    "apologised": "apologised",
+    "lost": "lost",
+    "twice": "twice",
+    "out of order": "reordered",
+}
+#: These must be 0.
+_FAULTS = frozenset({"lost", "twice", "out of order"})
+#: Numbers of messages that are named for each thing that went wrong.
+_SHOWN = 20
+
+
+def figures(result: Result) -> dict[str, Any]:
+    """Everything, for `--json`."""
+    return {
+        "ok": not result.breaches(),
+        "seconds": round(result.seconds, 1),
+        "platforms": {platform: _account(result, platform) for platform in result.accounts},
+        "recovery": {name: _recovery(found) for name, found in _by_name(result.recoveries).items()},
+        "recovery_all": _recovery(result.recoveries),
+        "ended_by_themselves": result.ended,
+        "breaches": result.breaches(),
+    }
+
+
+def ledger(result: Result) -> Table:
+    """What became of the messages, a line a platform."""
+    table = Table(title="Ledger, from the platforms' side", caption=_caption(result), caption_justify="left")
+    table.add_column("platform")
+    for name in (*_COUNTS, "uncertain", "p50", "p95", "p99"):
+        table.add_column(name, justify="right")
+    for platform, account in result.accounts.items():
+        rule = result.rules[platform]
+        doubtful = "-" if rule.sure else f"{uncertain(account, rule)} of {rule.ambiguous}"
+        table.add_row(platform, *(_count(account, rule.sure, name) for name in _COUNTS), doubtful, *_times(account))
+    return table
+
+
+def recovery(result: Result) -> Table:
+    """How long each kind of fault was felt."""
+    table = Table(title="Time to recover, seconds")
+    for name, justify in (("fault", "left"), ("times", "right"), ("first reply", "right"), ("all that waited", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # of the literals
+    for name, found in (*_by_name(result.recoveries).items(), ("all", result.recoveries)):
+        table.add_row(name, str(len(found)), _spread([one.first for one in found]), _spread([one.whole for one in found]))
+    return table
+
+
+def verdict(result: Result) -> Text:
+    """One line, or one for each promise that was broken."""
+    found = result.breaches()
+    if not found:
+        return Text("Nothing lost, nothing said twice, nothing out of order.", style="bold green")
+    lines = []
+    for platform, what in found.items():
+        lines.append(f"{platform}: {', '.join(what)}")
+        wrong = {name: numbers for name, numbers in result.accounts[platform].wrong.items() if name not in ("apologised", "late")}
+        lines += [f"  {name}: {', '.join(f'm{n}' for n in numbers[:_SHOWN])}" for name, numbers in wrong.items()]
+    return Text("\n".join(lines), style="bold red")
+
+
+def line(progress: Progress, seconds: float) -> str:
+    """How far it is."""
+    counts = f"sent {progress.sent:,} of {progress.messages:,}, accepted {progress.accepted:,}, settled {progress.settled:,}"
+    faults = f"{progress.strikes} faults" + (f", the last: {progress.latest}" if progress.latest else "")
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}  {counts}; {faults}"
+
+
+def _caption(result: Result) -> str:
+    apart = [
+        f"{platform}: {count} {what}"
+        for platform, account in result.accounts.items()
+        for what, count in (("answered late", account.late), ("never accepted", account.refused), ("misplaced", account.misplaced))
+        if count
+    ]
+    died = [f"{name} ended {count}x by itself" for name, count in result.ended.items()]
+    return "; ".join([f"{result.seconds:.0f} s", *apart, *died])
+
+
+def _count(account: Account, sure: bool, name: str) -> Text:
+    count = getattr(account, _COUNTS[name])
+    if name == "twice" and sure:
+        count += account.repeated
+    return Text(f"{count:,}", style="bold red" if name in _FAULTS and count else "")
+
+
+def _times(account: Account) -> list[str]:
+    found = percentiles(account.times)
+    return [f"{found[name]:.1f} s" if name in found else "-" for name in ("p50", "p95", "p99")]
+
+
+def _account(result: Result, platform: str) -> Mapping[str, Any]:
+    account, rule = result.accounts[platform], result.rules[platform]
+    names = ("accepted", "answered", "handed_over", "apologised", "lost", "twice", "repeated", "reordered", "misplaced", "late")
+    return {
+        **{name: getattr(account, name) for name in (*names, "refused")},
+        "uncertain": uncertain(account, rule),
+        "ambiguous_sends": rule.ambiguous,
+        "can_be_sure": rule.sure,
+        **{f"{name}_s": round(value, 3) for name, value in percentiles(account.times).items()},
+        "wrong": {what: [f"m{number}" for number in numbers[:_SHOWN]] for what, numbers in account.wrong.items()},
+    }
+
+
+def _by_name(found: Sequence[Recovery]) -> dict[str, list[Recovery]]:
+    grouped: dict[str, list[Recovery]] = defaultdict(list)
+    for one in found:
+        grouped[one.name].append(one)
+    return dict(sorted(grouped.items()))
+
+
+def _recovery(found: Sequence[Recovery]) -> dict[str, Any]:
+    firsts = [one.first for one in found if one.first is not None]
+    wholes = [one.whole for one in found if one.whole is not None]
+    shown = {"first_reply": firsts, "all_that_waited": wholes}
+    return {"times": len(found)} | {
+        f"{what}_{name}_s": round(value, 2) for what, values in shown.items() for name, value in percentiles(values).items()
+    }
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    found = percentiles([value for value in values if value is not None])
+    return f"p50 {found['p50']:.1f}  p95 {found['p95']:.1f}" if found else "-"
