@@ -769,6 +769,26 @@ def test_of_two_processes_one_polls_and_the_other_takes_over(polled: Settings, t
     assert telegram.conflicts == 0
 
 
+def test_a_poller_that_lost_its_lock_confirms_nothing(
+    polled: Settings, telegram: SimulatedTelegram, redis_client: redis.Redis
+) -> None:
+    with opened(polled):
+        wait_for(lambda: telegram.to("/getUpdates"))
+        (lock,) = redis_client.keys("rm:poller:*")
+        redis_client.set(lock, "another process", ex=60)
+        said = telegram.says("one")
+        wait_for(lambda: waiting(polled, redis_client) == 1)
+        polls = len(telegram.to("/getUpdates"))
+        looks = redis_client.info("commandstats")["cmdstat_set"]["calls"]
+        wait_for(lambda: redis_client.info("commandstats")["cmdstat_set"]["calls"] > looks)
+        assert telegram.updates == [said]
+        assert len(telegram.to("/getUpdates")) == polls
+        redis_client.delete(lock)
+        wait_for(lambda: telegram.updates == [])
+
+    assert waiting(polled, redis_client) == 1
+
+
 @pytest.mark.parametrize(
     "fault",
     [
