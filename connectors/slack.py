@@ -97,11 +97,12 @@ class Slack:
         name, place, channel = locate(delivery.reply.address)
         try:
             calls = await self._calls(name, place)
-            shown = await self._show.finish(calls, delivery, channel)
+            thread = await self._kept.below(channel, delivery.reply.address.thread, delivery.turn)
+            shown = await self._show.finish(calls, delivery, channel, thread=thread)
         except StoreUnavailable as error:
             raise RetryLater(str(error), after=0) from error
         try:
-            receipt = shown or await slack_posting.post(calls, delivery, channel)
+            receipt = shown or await slack_posting.post(calls, delivery, channel, thread=thread)
             await self._follow(delivery, receipt)
             return receipt
         except DeliveryRefused as refused:
@@ -117,18 +118,24 @@ class Slack:
         """
         name, place, channel = locate(delivery.reply.address)
         within = self._settings.deadline_chat + self._settings.deadline_delivery
-        return await slack_posting.find(await self._calls(name, place), delivery, channel, within=within)
+        try:
+            calls = await self._calls(name, place)
+            thread = await self._kept.below(channel, delivery.reply.address.thread, delivery.turn)
+        except StoreUnavailable as error:
+            raise RetryLater(str(error), after=0) from error
+        return await slack_posting.find(calls, delivery, channel, thread=thread, within=within)
 
     async def show(self, address: Address, turn: str, text: str) -> None:
         name, place, channel = locate(address)
         try:
             calls = await self._calls(name, place)
+            thread = await self._kept.below(channel, address.thread, turn)
         except (DeliveryRefused, StoreUnavailable):  # then the reply will say what is wrong
             return
         if text:
-            await self._show.text(calls, channel, address.thread, turn=turn, text=text)
+            await self._show.text(calls, channel, thread, turn=turn, text=text)
         else:
-            await self._show.status(calls, channel, address.thread)
+            await self._show.status(calls, channel, thread)
 
     async def check(self) -> Sequence[Check]:
         found: list[Check] = []

@@ -27,14 +27,14 @@ from starlette.responses import Response
 
 from connectors import slack_events
 from connectors.bodies import read_object
-from connectors.contract import Take
+from connectors.contract import Deletion, Edit, Feedback, Ownership, Take
 from connectors.doors import headers_of
 from connectors.guard import RETRY_AFTER
 from connectors.signatures import Clock, Scheme, verify
 from connectors.slack_calls import QUIET, client
 from connectors.slack_events import NAME, Said
 from connectors.slack_oauth import App
-from connectors.slack_store import Kept
+from connectors.slack_store import GONE_LIFE, Kept
 from engine.errors import MalformedRequest, Overloaded, StoreUnavailable, UnparseableMessage
 from engine.lanes import Lanes
 from engine.messages import Address
@@ -70,6 +70,8 @@ class Door:
         self._installations = app.installations
         self._lanes = lanes
         self._take = take
+        # Longer than its reply may be looked for.
+        self._below_life = 2 * (lanes.settings.deadline_chat + lanes.settings.deadline_delivery)
         self._no_text = lanes.settings.no_text
         self._secrets = secrets_of(app.account.signing_secret)
         self._app = self._bolt(app.pages)
@@ -140,7 +142,7 @@ class Door:
             await self._bury(msgspec.json.encode(body), body, str(error))
             return
         if uninstalled:
-            await self._installations.delete(uninstalled)
+            await self._uninstall(uninstalled, str(body.get("event_id") or ""))
         await self._settle(said)
 
     async def _command(self, body: dict[str, Any], ack: AsyncAck) -> None:
@@ -161,10 +163,28 @@ class Door:
         await self._settle(slack_events.feedback(body))
         await ack()
 
+    async def _uninstall(self, place: str, event_id: str) -> None:
+        """Once: the same event, sent again five minutes later, must not take a newer installation with it."""
+        key = self._kept.key("gone", self._account.name, place, event_id)
+        if event_id and await self._kept.get(key) is not None:
+            return
+        await self._installations.delete(place)
+        await self._kept.put(key, b"1", life=GONE_LIFE)
+
     async def _settle(self, said: tuple[Said, ...]) -> None:
         for one in said:
             if await self._is_ours(one):
+                await self._note(one)
                 await self._take(one.inbound)
+
+    async def _note(self, said: Said) -> None:
+        """Where a direct message is answered; first, since its reply may be quick."""
+        inbound = said.inbound
+        ids = getattr(inbound, "dedupe_ids", ()) or getattr(inbound, "logical_ids", ())
+        if not said.below or not ids or isinstance(inbound, Deletion | Edit | Feedback | Ownership):
+            return
+        message_id = self._lanes.message_id(inbound.address, ids[0])
+        await self._kept.put(self._kept.key("below", message_id), said.below.encode(), life=self._below_life)
 
     async def _is_ours(self, said: Said) -> bool:
         """In a channel: where the bot is mentioned, and in the thread below."""

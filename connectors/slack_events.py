@@ -1,7 +1,7 @@
 """What Slack says, in our words: pure translation of a verified payload, the same for HTTP and for Socket Mode.
 
-A conversation is a direct message, a thread below one, or a thread in a channel. A direct message without a thread is one lane; its
-channel names the account, the installation (workspace, or organisation where it is installed in a whole one) and Slack's channel.
+A conversation is all that a person writes to the bot alone, or a thread in a channel. Its channel names the account, the
+installation (workspace, or organisation where it is installed in a whole one) and Slack's channel.
 """
 
 import re
@@ -89,6 +89,8 @@ class Said:
     thread: Thread | None = None
     #: The bot becomes part of the thread by it.
     engages: bool = False
+    #: In a direct message: the root of the thread in which it is answered.
+    below: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,13 @@ class Room:
         return None if self.direct else Thread(self.place.id, self.channel, root)
 
     def root(self, message: Message) -> str:
-        """The thread of a message: in a channel its root, in a direct message only where the person wrote in a thread."""
+        """The conversation of a message: in a channel its thread. All of what a person says to the bot alone is one."""
+        return "" if self.direct else self.below(message)
+
+    def below(self, message: Message) -> str:
+        """The root of the thread in which a message is answered; a reply's own time would be a wrong one. [D]"""
         ts = _ts(message.ts)
-        thread = _ts(message.thread_ts) if message.thread_ts else ""
-        if self.direct:
-            return "" if thread == ts else thread
-        return thread or ts
+        return _ts(message.thread_ts) if message.thread_ts else ts
 
 
 def locate(address: Address) -> tuple[str, str, str]:
@@ -220,12 +223,13 @@ def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: b
     if not (room.direct or mention) and root == ts:
         return ()  # the first message of a thread is for us only where it mentions the bot, and then comes as a mention
     address, ids = room.address(root), (room.logical(ts), *event)
+    below = room.below(message) if room.direct else ""
     text = readable(message.text or "", bot=room.place.bot or (addressed(message.text or "") if mention else ""))
     if any(character.isprintable() and not character.isspace() for character in text):
         one = InboundMessage(address=address, sender=_id("user", message.user), text=text, dedupe_ids=ids)
-        return (Said(wishes.read(one), room.thread(root), engages=mention),)
+        return (Said(wishes.read(one), room.thread(root), engages=mention, below=below),)
     if message.files or mention:
-        return (Said(Notice(address, ids, no_text), room.thread(root), engages=mention),)
+        return (Said(Notice(address, ids, no_text), room.thread(root), engages=mention, below=below),)
     return ()
 
 

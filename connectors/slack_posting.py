@@ -66,14 +66,13 @@ def content(delivery: Delivery) -> dict[str, Any]:
     return said
 
 
-async def post(calls: AsyncWebClient, delivery: Delivery, channel: str) -> Receipt:
+async def post(calls: AsyncWebClient, delivery: Delivery, channel: str, *, thread: str) -> Receipt:
     """Post one message, as plain text where Slack does not take its blocks.
 
     :raises RetryLater:
     :raises Unclear:
     :raises DeliveryRefused:
     """
-    thread = delivery.reply.address.thread
     asked = thread.startswith(ASKED)
     where: dict[str, Any] = {"channel": channel, **({"thread_ts": thread} if thread and not asked else {})}
     fixed = {"mrkdwn": True, "unfurl_links": False, "unfurl_media": False, "metadata": metadata(delivery)}
@@ -98,14 +97,13 @@ async def _plain_at_need(calls: AsyncWebClient, fixed: Mapping[str, Any], said: 
     return (await calls.chat_postMessage(**fixed, text=said["text"])).data  # type: ignore[return-value]
 
 
-async def find(calls: AsyncWebClient, delivery: Delivery, channel: str, *, within: float) -> Receipt | None:
+async def find(calls: AsyncWebClient, delivery: Delivery, channel: str, *, thread: str, within: float) -> Receipt | None:
     """The message of an earlier attempt, not older than `within` seconds.
 
     :raises RetryLater: it cannot be told now; so does `Unclear`.
     :raises Unclear:
     :raises DeliveryRefused: it never can.
     """
-    thread = delivery.reply.address.thread
     oldest = f"{time.time() - within:.6f}"
     if not thread.startswith(ASKED):
         return await _look(calls, delivery, channel, oldest=oldest, thread=thread)

@@ -1,4 +1,4 @@
-"""A reply in sight while it is made: a status below the question, and in threads of direct messages the text as it grows.
+"""A reply in sight while it is made: a status below the question, and in direct messages the text as it grows.
 
 All of it is best effort. Whatever goes wrong, the reply is posted as if nothing had been shown; once a stream is broken it is left
 alone, and its message is completed or replaced when the reply is sent.
@@ -60,12 +60,12 @@ class Show:
         except StoreUnavailable:  # what is shown is not worth waiting for
             return
 
-    async def finish(self, calls: AsyncWebClient, delivery: Delivery, channel: str) -> Receipt | None:
+    async def finish(self, calls: AsyncWebClient, delivery: Delivery, channel: str, *, thread: str) -> Receipt | None:
         """Make the message that was shown the reply; None: there is none, or it cannot be used.
 
         :raises Unclear: it may have become the reply.
         """
-        if delivery.part or not channel.startswith("D") or not delivery.reply.address.thread:
+        if delivery.part or not channel.startswith("D") or not thread:
             return None
         key = self._kept.key("stream", delivery.turn)
         stream = await self._kept.fields(key)

@@ -12,8 +12,10 @@ from engine.store import AsyncClient, reachable
 ENGAGED_LIFE = 30 * 86_400
 #: An installation must be completed within this time, seconds. [D]
 STATE_LIFE = 600
-#: Longer than a refresh of tokens takes, seconds.
-ROTATING_LIFE = 30
+#: Longer than a refresh of tokens takes, with its look before and the keeping after, seconds: a refresh token is good once.
+ROTATING_LIFE = 120
+#: Longer than Slack sends one event again, seconds.
+GONE_LIFE = 86_400
 #: Longer than a reply is shown while it is made, seconds.
 STREAM_LIFE = 3600
 
@@ -71,6 +73,12 @@ class Kept:
     async def engage(self, *thread: str) -> bool:
         """The bot becomes part of a thread; says so."""
         return await self.put(self.key("thread", *thread), b"1", life=ENGAGED_LIFE)
+
+    async def below(self, channel: str, thread: str, turn: str) -> str:
+        """The thread of the reply to a turn; that of a direct message was noted when it came."""
+        if thread or not channel.startswith("D"):
+            return thread
+        return (await self.get(self.key("below", turn)) or b"").decode()
 
     async def fields(self, key: str) -> dict[str, str]:
         client = await self.client()

@@ -54,8 +54,10 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:celery:*` | Celery's own | - | kombu | kombu | jobs and remote control |
 | `rm:slack:installed:<digest>` | string, sealed | until uninstalled | web, delivery | the same | a Slack app's installation in one workspace, with its tokens |
 | `rm:slack:state:<digest>` | string | ten minutes | web | web | an installation that has begun: its state is good once |
-| `rm:slack:rotating:<digest>` | string | half a minute | delivery | delivery | one process alone refreshes the tokens of an installation |
+| `rm:slack:rotating:<digest>` | string | two minutes | delivery | delivery | one process alone refreshes the tokens of an installation |
+| `rm:slack:gone:<digest>` | string | a day | web | web | an event that said an app was uninstalled; sent again it says nothing |
 | `rm:slack:thread:<digest>` | string | 30 days, renewed | web | web | a thread in a channel that the bot is part of |
+| `rm:slack:below:<digest>` | string | twice the deadlines of a message | web | showing, delivery | the message of a direct message below which its reply goes |
 | `rm:slack:stream:<digest>` | hash | an hour | showing, delivery | the same | the message in which a reply is shown while it is made |
 | `rm:poller:<digest>` | string | half a minute, renewed | web | web | one process alone polls a Telegram bot |
 | `rm:poller-trouble:<digest>` | string | a minute | web | doctor | what Telegram said to a poll of a bot that failed |
@@ -164,7 +166,7 @@ def worker(name: str) -> str:
 
 
 def slack(kind: str, digest: str) -> str:
-    """What Slack's part keeps: `installed`, `state`, `rotating`, `thread` or `stream`."""
+    """What Slack's part keeps: `installed`, `state`, `rotating`, `gone`, `thread`, `below` or `stream`."""
     return f"rm:slack:{kind}:{digest}"
 
 

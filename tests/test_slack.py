@@ -150,8 +150,10 @@ def test_a_direct_message_is_a_question_in_one_lane() -> None:
 
 
 def test_a_direct_message_in_a_thread_is_answered_in_it() -> None:
-    assert only(direct(ts="1700000005.000100", thread_ts=ROOT)).address.thread == ROOT
-    assert only(direct(thread_ts=ROOT)).address.thread == ""
+    (said,) = heard(direct(ts="1700000005.000100", thread_ts=ROOT))
+
+    assert (said.below, only(direct()).address) == (ROOT, said.inbound.address)  # type: ignore[union-attr]
+    assert heard(direct())[0].below == heard(direct(thread_ts=ROOT))[0].below == ROOT
 
 
 def test_a_mention_begins_a_thread_at_its_root() -> None:

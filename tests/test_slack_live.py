@@ -12,6 +12,7 @@ from connectors.simulators.slack import Slack as SlackServer
 from connectors.slack import Slack
 from connectors.slack_posting import split
 from engine.errors import RetryLater
+from engine.lanes import Lanes
 from engine.messages import Address
 from engine.settings import Settings
 from tests.conftest import wait_for
@@ -233,3 +234,42 @@ def test_a_slack_that_asks_for_a_pause_gets_it(settings: Settings, slack: SlackS
         shown(settings, slack, "It is")
 
     assert caught.value.after == 9
+
+
+def test_a_direct_message_is_answered_growing_in_its_own_thread(door: Door, slack: SlackServer) -> None:
+    slack.push(envelope(1, direct()))
+    wait_for(lambda: slack.acknowledged)
+    to = Address(platform="slack", tenant="acme", channel=f"acme/T1/{DIRECT}")
+    turn = Lanes(door.settings).message_id(to, f"acme/T1/{DIRECT}/{ROOT}")
+
+    async def body(platform: Slack) -> None:
+        await platform.show(to, turn, "")
+        await platform.show(to, turn, "It is")
+        for part, text in enumerate(("It is on its way.", "And there is more.")):
+            await platform.send(delivery(text, channel=DIRECT, thread="", id=f"{turn}-{part}", part=part, parts=2))
+
+    use(door.settings, slack, body)
+    first, second = slack.messages[DIRECT]
+
+    assert slack.status == {(DIRECT, ROOT): "is thinking..."}
+    assert (first["text"], first["thread_ts"]) == ("It is on its way.", ROOT)
+    assert (second["text"].strip(), second["thread_ts"]) == ("And there is more.", ROOT)
+
+
+def test_a_direct_message_that_cannot_grow_is_answered_plainly_and_found_in_its_thread(door: Door, slack: SlackServer) -> None:
+    slack.push(envelope(1, direct()))
+    wait_for(lambda: slack.acknowledged)
+    to = Address(platform="slack", tenant="acme", channel=f"acme/T1/{DIRECT}")
+    turn = Lanes(door.settings).message_id(to, f"acme/T1/{DIRECT}/{ROOT}")
+    what = delivery(channel=DIRECT, thread="", id=f"{turn}-0")
+    slack.missing = {"chat.startStream", "assistant.threads.setStatus"}
+
+    async def body(platform: Slack) -> Any:
+        await platform.show(to, turn, "It is")
+        return await platform.send(what), await platform.find(what)
+
+    sent, found = use(door.settings, slack, body)
+
+    assert sent == found
+    assert [one["thread_ts"] for one in slack.messages[DIRECT]] == [ROOT]
+    assert len(slack.to("/conversations.replies")) == 1

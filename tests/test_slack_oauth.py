@@ -210,6 +210,20 @@ def test_an_uninstalled_app_forgets_its_tokens(
         send(app)
 
 
+def test_an_uninstallation_that_is_told_again_takes_no_newer_installation(door: Door, app: Settings, slack: SlackServer) -> None:
+    install(door, slack)
+    gone = event("Ev1", type="app_uninstalled")
+    post(door, gone)
+    install(door, slack, "code-2", access_token="xoxb-anew")  # of the test
+
+    assert post(door, gone, **{"x-slack-retry-num": "3"}).status_code == 200
+    send(app)
+    assert used(slack) == ["xoxb-anew"]
+    post(door, event("Ev2", type="app_uninstalled"))
+    with pytest.raises(DeliveryRefused, match="not installed"):
+        send(app)
+
+
 def test_the_end_of_a_persons_token_is_not_that_of_the_app(door: Door, app: Settings, slack: SlackServer) -> None:
     install(door, slack)
 
