@@ -5,8 +5,8 @@ import asyncio
 import redis.asyncio
 import structlog
 
-from engine import store
-from engine.errors import StoreError, StoreMismatch, StoreUnavailable
+from engine import durability, store
+from engine.errors import StoreError, StoreMismatch, StoreUnavailable, StoreUnsafe
 from engine.keys import READY
 from engine.settings import Settings
 from engine.store import AsyncClient, reachable
@@ -81,19 +81,20 @@ def check_store(settings: Settings) -> None:
 
     :raises StoreUnavailable: it cannot be reached.
     :raises StoreMismatch: it was first used with other shards or another secret key.
+    :raises StoreUnsafe: it cannot tell when something is on its disk, and is asked to.
     """
     client = store.connect(settings)
     try:
-        store.adopt(client, settings)
+        durability.adopt(client, settings)
     finally:
         client.close()
 
 
-def mismatch(settings: Settings) -> StoreMismatch | None:
+def mismatch(settings: Settings) -> StoreError | None:
     """Why this Redis can never be used; None if it can, or cannot be reached to tell."""
     try:
         check_store(settings)
-    except StoreMismatch as error:
+    except (StoreMismatch, StoreUnsafe) as error:
         return error
     except StoreUnavailable as error:
         log.warning("Redis is away; starting without it", action="web.redis_away", error=str(error))

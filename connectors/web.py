@@ -212,6 +212,7 @@ def serve(settings: Settings) -> None:
     :raises SettingsError: a platform's settings cannot be used.
     :raises StartError: the address cannot be listened on.
     :raises StoreMismatch: Redis belongs to another Replymill.
+    :raises StoreUnsafe: it cannot do what `REPLYMILL_DURABILITY` asks for.
     """
     server = Server(Web(settings))
     listener = listen(settings.host, settings.port)

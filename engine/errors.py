@@ -9,6 +9,7 @@
     ├── SealError               sealed bytes cannot be opened: a key is missing, or they were changed
     ├── StoreError              Redis
     │   ├── StoreUnavailable    it cannot be reached, or refuses writes
+    │   │   └── StoreUnsafe     it cannot tell when something is on its disk, as REPLYMILL_DURABILITY=fsync needs
     │   └── StoreMismatch       it was first used with other shards or another secret key
     ├── RequestError            an HTTP caller's fault; carries the status it is answered with
     │   ├── RejectedRequest     401: unsigned, stale, forged or malformed credentials
@@ -79,6 +80,10 @@ class StoreError(ReplymillError):
 
 class StoreUnavailable(StoreError):
     """Redis cannot be reached, or refuses writes."""
+
+
+class StoreUnsafe(StoreUnavailable):
+    """Redis cannot tell when something is on its disk, as REPLYMILL_DURABILITY=fsync needs."""
 
 
 class StoreMismatch(StoreError):

@@ -30,6 +30,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `b:<ref>` | string | a minute | commit | accept | replies of the bot in this minute: two bots that answer each other stop |
 | `v:<id>` | hash | `feedback_ttl` | rate | look | what the person thinks of the reply: `up` or `down` |
 | `t:<digest>` | string, at most 16 kB | `trace_ttl` after its last event | all moves of its messages | trail | the trace of a conversation, a line for each event |
+| `mark` | string, empty | always | moves that wait for the disk | nobody | a write of their own for WAITAOF to wait for: see `engine.durability` |
 | `fence` | string | always | claim | claim | counts leases: with a random nonce it makes the token |
 | `dead` | zset by time, at most 10,000 | always | commit, bury, replay, discard | list of dead letters | index of the dead letters |
 | `dead:<id>` | hash | `dead_ttl` | commit, bury, correct | list of dead letters, replay | reason, attempts, what was tried, and bytes of a dead letter |
@@ -102,10 +103,16 @@ class Shard:
     """Keys of one shard that Python touches itself; all others are made inside the scripts from `prefix`."""
 
     number: int
+    #: What is acknowledged to a platform is on the disk.
+    durable: bool = False
 
     @property
     def prefix(self) -> str:
         return f"rm:{{{self.number}}}:"
+
+    @property
+    def mark(self) -> str:
+        return f"{self.prefix}mark" if self.durable else ""
 
     def bell(self, direction: Direction) -> str:
         return f"{self.prefix}{direction}:bell"
@@ -129,6 +136,7 @@ class Bucket:
     """Keys of one rate limit, in a slot of their own."""
 
     digest: str
+    mark = ""
 
     @property
     def prefix(self) -> str:

@@ -52,7 +52,7 @@ class Lanes:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.digests = Digests(settings.secret_key)
-        self.shards = tuple(Shard(number) for number in range(settings.shards))
+        self.shards = tuple(Shard(number, settings.durability == "fsync") for number in range(settings.shards))
         self._nonce = secrets.token_hex(8)
         self._trace_ttl = _ms(settings.trace_ttl)
         self._history = {"turns": settings.history_turns, "ttl": _ms(settings.history_ttl)}

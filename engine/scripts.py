@@ -10,11 +10,15 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 from redis.exceptions import NoScriptError
 
+from engine import durability
 from engine.store import AsyncClient, Client, reachable
 
 T = TypeVar("T")
 #: What makes a value of the reply of a script.
 Reading = Callable[[Any], T]
+
+#: Moves that a platform is told of.
+ACKNOWLEDGED = frozenset({"accept", "notify", "amend", "cancel", "stop", "own", "rate", "bury"})
 
 
 class Slot(Protocol):
@@ -23,6 +27,10 @@ class Slot(Protocol):
     @property
     def prefix(self) -> str:
         """What their names begin with."""
+
+    @property
+    def mark(self) -> str:
+        """The key to write for the disk to be waited for; empty: Redis's word is enough."""
 
 
 @cache
@@ -49,19 +57,31 @@ class Call(Generic[T]):
         text, digest = _script(self.script)
         with reachable():
             try:
-                raw = client.evalsha(digest, 1, *self._argv())
+                raw = self._sent(client, "EVALSHA", digest)
             except NoScriptError:
-                raw = client.eval(text, 1, *self._argv())
+                raw = self._sent(client, "EVAL", text)
         return self.read(raw)
 
     async def run_async(self, client: AsyncClient) -> T:
         text, digest = _script(self.script)
         with reachable():
             try:
-                raw = await client.evalsha(digest, 1, *self._argv())
+                raw = await self._sent_async(client, "EVALSHA", digest)
             except NoScriptError:
-                raw = await client.eval(text, 1, *self._argv())
+                raw = await self._sent_async(client, "EVAL", text)
         return self.read(raw)
+
+    def _sent(self, client: Client, verb: str, script: str) -> Any:
+        command = (verb, script, 1, *self._argv())
+        return durability.run(client, command, self._mark) if self._mark else client.execute_command(*command)
+
+    async def _sent_async(self, client: AsyncClient, verb: str, script: str) -> Any:
+        command = (verb, script, 1, *self._argv())
+        return await (durability.run_async(client, command, self._mark) if self._mark else client.execute_command(*command))
+
+    @property
+    def _mark(self) -> str:
+        return self.slot.mark if self.script in ACKNOWLEDGED else ""
 
     def _argv(self) -> tuple[str | bytes, ...]:
         return (self.slot.prefix, msgspec.msgpack.encode(self.arguments), *self.blobs)

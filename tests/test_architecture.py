@@ -33,6 +33,7 @@ OPEN_TO_CONNECTORS = {
     "limits",
     "accounts",
     "endpoints",
+    "durability",
 }
 
 #: What those need in turn and nobody else does.

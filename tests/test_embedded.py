@@ -16,7 +16,7 @@ from redis.retry import Retry
 from engine.errors import StartError
 from tests.conftest import gone, missing, redis_binary, wait_for
 from workers import embedded
-from workers.embedded import EmbeddedRedis
+from workers.embedded import EmbeddedRedis, serving
 
 
 @pytest.fixture(params=["6.2", "7"])
@@ -65,6 +65,11 @@ def test_its_settings_cannot_lose_messages(server: EmbeddedRedis) -> None:
         found = {name: client.config_get(name)[name] for name in ("appendonly", "appendfsync", "maxmemory-policy", "bind")}
 
     assert found == {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "bind": "127.0.0.1"}
+
+
+def test_what_must_be_on_the_disk_is_written_there_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path / "redis", log=tmp_path / "log", durability="fsync") as server, connect(server) as client:
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
 
 
 def test_strangers_are_refused_and_the_password_shows_nowhere(server: EmbeddedRedis) -> None:

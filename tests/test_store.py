@@ -7,19 +7,20 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import redis
 
-from engine import store
+from engine import durability, store
 from engine.errors import SettingsError, StoreMismatch, StoreUnavailable
-from engine.keys import Direction
+from engine.keys import Direction, Shard
 from engine.lanes import Lanes
 from engine.messages import Delivery, Role, Turn
-from engine.moves import Settled, Verdict
+from engine.moves import Accepted, Settled, Verdict
+from engine.scripts import Call
 from engine.settings import Settings
 from tests import lane_probe
 from tests.conftest import missing, redis_binary, wait_for
@@ -215,9 +216,12 @@ def test_sentinel_names_the_master_and_the_next_one_after_a_failover(start: Star
             assert len(desk.claim().lanes) == 2
 
 
-def test_a_cluster_of_three_holds_the_lanes_of_every_shard(start: Start) -> None:
+@contextmanager
+def cluster_of_three(start: Start, *options: str, version: str = "7") -> Iterator[tuple[list[Server], list[redis.Redis]]]:
+    """Its nodes, which share the slots, and a client of each."""
     buses = [free_port() for _ in range(3)]
-    nodes = [start("cluster-enabled yes", "cluster-node-timeout 2000", f"cluster-port {bus}") for bus in buses]
+    common = ("cluster-enabled yes", "cluster-node-timeout 2000", *options)
+    nodes = [start(*common, f"cluster-port {bus}", version=version) for bus in buses]
     bounds = [0, 5461, 10923, 16384]
     with ExitStack() as stack:
         clients = [stack.enter_context(redis.Redis(port=node.port)) for node in nodes]
@@ -226,6 +230,61 @@ def test_a_cluster_of_three_holds_the_lanes_of_every_shard(start: Start) -> None
             client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port, buses[0])
         wait_for(lambda: all(client.cluster("info")["cluster_state"] == "ok" for client in clients))
         wait_for(lambda: all(client.cluster("info")["cluster_known_nodes"] == "3" for client in clients))
+        yield nodes, clients
+
+
+@pytest.mark.parametrize("version", ["7", "8.2"])
+def test_each_node_of_a_cluster_is_waited_for_and_a_moved_shard_found(start: Start, version: str) -> None:
+    with cluster_of_three(start, "appendonly yes", "appendfsync always", version=version) as (nodes, clients):
+        settings = on(nodes[1].url, shards=8, durability="fsync")
+        journey(settings)
+
+        async def moved() -> None:
+            """Both clients learn of the move by a message that they take."""
+            client = await store.connect_async(settings)
+            with store.connect(settings) as synchronous:
+                for where in ("before", "after"):
+                    calls = {name: _call(settings, f"{name} {where}") for name in ("async", "sync")}
+                    assert (await calls["async"].run_async(client)).verdict is Verdict.ACCEPTED
+                    assert calls["sync"].run(synchronous).verdict is Verdict.ACCEPTED
+                    if where == "before":
+                        slot = clients[0].cluster("keyslot", Shard(0).prefix)
+                        moves.append(_move_slot(clients, slot))
+                        assert clients[moves[0][0]].cluster("countkeysinslot", slot) == 0
+            await client.aclose()
+
+        moves: list[tuple[int, int]] = []
+        asyncio.run(moved())
+        clients[moves[0][1]].config_set("appendonly", "no")
+        with pytest.raises(StoreUnavailable), store.connect(settings) as client:
+            durability.require(client, settings)
+
+
+def _call(settings: Settings, id_: str) -> Call[Accepted]:
+    """A message for the first shard."""
+    lanes = Lanes(settings)
+    to = next(to for to in (address(channel=f"{number}") for number in range(1000)) if lanes.shard_of(to).number == 0)
+    notice = Delivery(id="notice", reply=reply(address(), "full"))
+    return lanes.accept(message("one", id_, to=to), deadline=60, quiet=(0, 0), notice=notice)
+
+
+def _move_slot(clients: Sequence[redis.Redis], slot: int) -> tuple[int, int]:
+    """Give the keys of a slot to another node; says which had it and which has it."""
+    ids = [client.cluster("myid") for client in clients]
+    owner = next(number for number, client in enumerate(clients) if client.cluster("countkeysinslot", slot))
+    other = (owner + 1) % len(clients)
+    clients[other].cluster("setslot", slot, "importing", ids[owner])
+    clients[owner].cluster("setslot", slot, "migrating", ids[other])
+    port = clients[other].connection_pool.connection_kwargs["port"]
+    while keys := clients[owner].cluster("getkeysinslot", slot, 100):
+        clients[owner].execute_command("MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
+    for client in clients:
+        client.cluster("setslot", slot, "node", ids[other])
+    return owner, other
+
+
+def test_a_cluster_of_three_holds_the_lanes_of_every_shard(start: Start) -> None:
+    with cluster_of_three(start) as (nodes, clients):
         settings = on(nodes[1].url, shards=8)
 
         journey(settings)

@@ -12,12 +12,13 @@ from typing import Any
 
 import structlog
 
+from engine.durability import adopt
 from engine.errors import ModelError, StoreUnavailable
 from engine.keys import Direction
 from engine.messages import Reply
 from engine.responder import Generating, Prepared, Question, Responder
 from engine.settings import Settings
-from engine.store import Client, adopt, connect
+from engine.store import Client, connect
 from workers.batching import Limits, Round, choose, room
 from workers.events import BatchEvents
 from workers.figures import Figures
@@ -234,10 +235,8 @@ class Answering:
             self.wake.wait(AWAY_PAUSE)
 
     def _sleep(self) -> None:
-        wait = LONGEST_WAIT
-        if self._next_due:
-            wait = min(wait, max(0.001, (self._next_due - self.turns.clock.now()) / 1000))
-        self.wake.wait(min(wait, self.telling.patience))
+        due = (self._next_due - self.turns.clock.now()) / 1000 if self._next_due else LONGEST_WAIT
+        self.wake.wait(min(LONGEST_WAIT, max(0.001, due), self.telling.patience))
         self.wake.clear()
 
     def _committed(self, question: Question, reply: Reply) -> None:
@@ -295,6 +294,6 @@ class AnsweringStep(LoopStep):
         client = connect(settings)
         adopt(client, settings)
         responder = Responder.load(settings, client)
-        events = BatchEvents(worker.app, worker.hostname)
-        running = self.running = Answering(settings, client, responder, name=worker.hostname, events=events)
-        return running.run
+        name, events = worker.hostname, BatchEvents(worker.app, worker.hostname)
+        self.running = loop = Answering(settings, client, responder, name=name, events=events)
+        return loop.run

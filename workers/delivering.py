@@ -15,6 +15,7 @@ import structlog
 
 from connectors.contract import Platform
 from connectors.platforms import table
+from engine.durability import adopt
 from engine.errors import DecodeError, DeliveryRefused, RetryLater, StoreUnavailable, Unclear, Withdrawn
 from engine.keys import Direction, Shard
 from engine.lanes import Lanes
@@ -22,7 +23,7 @@ from engine.messages import Delivery
 from engine.moves import Lane, Outcome, Release, Settled
 from engine.scripts import Call
 from engine.settings import Settings
-from engine.store import AsyncClient, adopt, connect, connect_async, reachable
+from engine.store import AsyncClient, connect, connect_async, reachable
 from engine.trace import Clock
 from workers.batching import Round
 from workers.figures import LIFE, Figures

@@ -12,8 +12,8 @@ from typing import Any
 
 import redis
 
-from engine import card, convert, store
-from engine.errors import ReplymillError, SettingsError
+from engine import card, convert, durability, store
+from engine.errors import ReplymillError, SettingsError, StoreUnavailable
 from engine.keys import META
 from engine.settings import Settings, library_variable
 from engine.sources import Kind, Source
@@ -137,11 +137,21 @@ def _redis(settings: Settings) -> list[Finding]:
         nodes = _nodes(client)
         findings = [finding for node in nodes for finding in judge_redis(node.info(), _config(node))]
         seconds, microseconds = nodes[0].time()
+        findings.append(_durable(client, settings))
         findings.append(judge_clock(seconds + microseconds / 1e6 - time.time()))
         if client.exists(META):
             store.adopt(client, settings)
     client.close()
     return findings
+
+
+def _durable(client: store.Client, settings: Settings) -> Finding:
+    try:
+        durability.require(client, settings)
+    except StoreUnavailable as error:
+        return Finding("durability", Level.FAIL, settings.durability, str(error))
+    said = "acknowledged once it is on the disk" if settings.durability == "fsync" else "acknowledged before it is on the disk"
+    return Finding("durability", Level.OK, f"{settings.durability}: {said}")
 
 
 def _nodes(client: store.Client) -> list[redis.Redis]:

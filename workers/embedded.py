@@ -37,9 +37,9 @@ requirepass {password}
 dir .
 daemonize no
 databases 1
-# What Redis has acknowledged is in the append-only file at once and on the disk within a second.
+# What Redis has acknowledged is in the append-only file at once, and on the disk within a second, or at once too.
 appendonly yes
-appendfsync everysec
+appendfsync {fsync}
 # The append-only file holds everything; a second copy would only cost memory while it is written.
 save ""
 maxmemory-policy noeviction
@@ -93,8 +93,8 @@ def free_port() -> int:
 class EmbeddedRedis:
     """One server over the life of this object: the same folder, port and password at every start of its child process."""
 
-    def __init__(self, folder: Path, *, log: Path, binary: Path | None = None) -> None:
-        """Prepare `folder` and take its lock, without starting anything.
+    def __init__(self, folder: Path, *, log: Path, binary: Path | None = None, durability: str = "everysec") -> None:
+        """Prepare `folder` and take its lock, without starting anything; `durability` as in the settings.
 
         :raises StartError: no binary, the folder is in use or not writable, or its data is too new for the binary.
         """
@@ -105,7 +105,8 @@ class EmbeddedRedis:
         self.port = free_port()
         self.password = secrets.token_urlsafe(24)
         config = folder / "redis.conf"
-        write_private(config, _CONFIG.format(host=HOST, port=self.port, password=self.password))
+        fsync = "always" if durability == "fsync" else "everysec"
+        write_private(config, _CONFIG.format(host=HOST, port=self.port, password=self.password, fsync=fsync))
         self.child = Child("redis", [str(self.binary), str(config)], log=log, folder=folder, keep=[self._lock])
 
     @property
@@ -146,9 +147,9 @@ class EmbeddedRedis:
 
 
 @contextmanager
-def serving(folder: Path, *, log: Path, binary: Path | None = None) -> Iterator[EmbeddedRedis]:
+def serving(folder: Path, *, log: Path, binary: Path | None = None, durability: str = "everysec") -> Iterator[EmbeddedRedis]:
     """A running server inside the `with` block."""
-    server = EmbeddedRedis(folder, log=log, binary=binary)
+    server = EmbeddedRedis(folder, log=log, binary=binary, durability=durability)
     try:
         server.start()
         yield server

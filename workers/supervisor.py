@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from engine import durability
 from engine.errors import StartError, StoreUnavailable
 from engine.keys import WORKER_PATTERN
 from engine.settings import Settings
@@ -37,7 +38,7 @@ def up(settings: Settings, *, prepare: Callable[[Settings], None], verbose: bool
     """Run everything until a signal asks for the end; `prepare` fetches and converts the model.
 
     :raises StartError: port in use, folder not writable, another Replymill on the folder, or a process cannot run.
-    :raises StoreUnavailable: the Redis of the settings does not answer.
+    :raises StoreUnavailable: the Redis of the settings does not answer, or is not as durable as they ask for.
     """
     # Until the crew takes signals up, an end asked for by the system unwinds like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -47,10 +48,11 @@ def up(settings: Settings, *, prepare: Callable[[Settings], None], verbose: bool
     with ExitStack() as stack:
         redis = None
         if not settings.redis_url:
-            redis = embedded.EmbeddedRedis(settings.data_dir / "redis", log=logs / "redis.log")
+            redis = embedded.EmbeddedRedis(settings.data_dir / "redis", log=logs / "redis.log", durability=settings.durability)
             stack.callback(redis.close)
         else:
-            connect(settings).close()
+            with connect(settings) as client:
+                durability.require(client, settings)
         prepare(settings)
         to_files = sys.stderr.isatty() and not verbose
         roles = {role: _role(role, settings, log=logs / f"{role}.log" if to_files else None) for role in ROLES}
