@@ -75,8 +75,6 @@ class Show:
             return None
         receipt = await self._completed(calls, delivery, channel, stream)
         receipt = receipt or await self._replaced(calls, delivery, channel, stream["ts"])
-        if receipt is None:
-            await _try(calls.chat_delete(channel=channel, ts=stream["ts"]))
         await self._kept.set_fields(key, _OVER, life=STREAM_LIFE)
         return receipt
 
@@ -115,10 +113,26 @@ class Show:
         return Receipt(delivery=delivery.id, platform_id=stream["ts"])
 
     async def _replaced(self, calls: AsyncWebClient, delivery: Delivery, channel: str, ts: str) -> Receipt | None:
-        """Put the reply in the place of what was shown."""
+        """Put the reply in the place of what was shown, or take that away.
+
+        :raises Unclear: neither is known to be so, and the message may be the reply.
+        """
         text = formatting.to_slack(delivery.reply.text)
-        answer = await _try(calls.chat_update(channel=channel, ts=ts, text=text, metadata=metadata(delivery)))
-        return Receipt(delivery=delivery.id, platform_id=ts) if answer.get("ok") else None
+        unclear: Unclear | None = None
+        try:
+            with judged():
+                await calls.chat_update(channel=channel, ts=ts, text=text, metadata=metadata(delivery))
+            return Receipt(delivery=delivery.id, platform_id=ts)
+        except Unclear as error:
+            unclear = error
+        except (DeliveryRefused, RetryLater) as error:
+            log.info("what was shown was not replaced", action="slack.stream", delivery=delivery.id, reason=str(error))
+            if isinstance(error, RetryLater) and error.after:
+                raise
+        gone = await _try(calls.chat_delete(channel=channel, ts=ts))
+        if unclear and not gone:
+            raise unclear
+        return None
 
 
 def neutral(text: str) -> str:

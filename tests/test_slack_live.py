@@ -11,7 +11,7 @@ from connectors.simulators.server import Fault
 from connectors.simulators.slack import Slack as SlackServer
 from connectors.slack import Slack
 from connectors.slack_posting import split
-from engine.errors import RetryLater
+from engine.errors import RetryLater, Unclear
 from engine.lanes import Lanes
 from engine.messages import Address
 from engine.settings import Settings
@@ -273,3 +273,17 @@ def test_a_direct_message_that_cannot_grow_is_answered_plainly_and_found_in_its_
     assert sent == found
     assert [one["thread_ts"] for one in slack.messages[DIRECT]] == [ROOT]
     assert len(slack.to("/conversations.replies")) == 1
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_replacement_whose_fate_is_unclear_never_makes_two_replies(settings: Settings, slack: SlackServer, left: bool) -> None:
+    slack.go_wrong("/chat.update", Fault(drop=True, after_effect=True))
+    slack.go_wrong("/chat.delete", Fault(status=500) if left else None)
+    if left:
+        with pytest.raises(Unclear):
+            shown(settings, slack, "It is", then="Nobody knows.")
+        assert use(settings, slack, lambda platform: platform.find(delivery("Nobody knows.", channel=DIRECT))) is not None
+    else:
+        shown(settings, slack, "It is", then="Nobody knows.")
+
+    assert [one["text"].strip() for one in slack.messages[DIRECT]] == ["Nobody knows."]
