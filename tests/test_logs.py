@@ -173,6 +173,7 @@ def test_a_traceback_shows_no_local_variables(log_format: str) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
 )
 
 
