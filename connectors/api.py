@@ -13,6 +13,7 @@ import msgspec
 
 from connectors.clocks import apart, seconds_ahead
 from connectors.contract import Check
+from connectors.downloads import Home, download
 from connectors.posting import CONNECT_TIMEOUT, KEEP_ALIVE, trust, wait_asked
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
 
@@ -39,6 +40,9 @@ class Api:
 
     def __init__(self, platform: str, base_url: str, *, headers: Mapping[str, str], connections: int) -> None:
         self._platform = platform
+        self._base_url = base_url
+        #: What opens files that lie at the platform.
+        self._opening = {name: value for name, value in headers.items() if name.lower() not in _OPEN}
         self._secrets = tuple(_secrets(headers))
         #: Of the last answer, for who makes one call at a time; None where there was none.
         self.heard: Heard | None = None
@@ -65,6 +69,11 @@ class Api:
             if method != "GET":
                 raise
             raise RetryLater(str(error), after=0) from error
+
+    async def file(self, address: str, *, most: int, hosts: tuple[str, ...]) -> bytes:
+        """A file of a message, by what the payload said; see `connectors.downloads`."""
+        home = Home(platform=self._platform, base_url=self._base_url, headers=self._opening, hosts=hosts)
+        return await download(home, address, most=most)
 
     async def close(self) -> None:
         await self._client.aclose()

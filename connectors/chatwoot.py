@@ -41,7 +41,7 @@ from engine.errors import (
     Withdrawn,
 )
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, Owner, Receipt
+from engine.messages import Action, Address, Delivery, Media, Owner, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -143,6 +143,10 @@ class Chatwoot:
         api, place = self._reach(address)
         await api.call("POST", f"{place}/toggle_typing_status", {"typing_status": "on"})
 
+    async def fetch(self, address: Address, media: Media, most: int) -> bytes:
+        api, _ = self._reach(address)
+        return await api.file(media.reference, most=most, hosts=self._settings.media_hosts)
+
     async def check(self) -> Sequence[Check]:
         return [await check(self._client(bot), bot.name) for bot in self._bots.values()]
 
@@ -167,11 +171,11 @@ class Chatwoot:
         address = self._address(request.name, message.account.id, message.conversation.id)
         logical_id = f"{request.name}/{message.account.id}/{message.id}"
         if event == "message_updated":
-            return changed_by(address, logical_id, message)
+            return changed_by(address, logical_id, message, self._settings.media)
         delivery = delivery_of(request)
         ids = (logical_id, f"{request.name}/event/{delivery}") if delivery else (logical_id,)
         try:
-            return (read(inbound_of(address, message, ids)),)
+            return (read(inbound_of(address, message, ids, self._settings.media)),)
         except NothingToAnswer:
             return (Notice(address, ids, self._settings.no_text),)
 

@@ -4,15 +4,16 @@ import hashlib
 import hmac
 import re
 import time
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
 
-from connectors.bodies import answerable
+from connectors.attachments import File, legible, written
 from connectors.contract import Deletion, Edit, Inbound, Request
 from connectors.signatures import Clock, Scheme
 from engine.errors import NothingToAnswer
-from engine.messages import Address, InboundMessage
+from engine.messages import Address, InboundMessage, MediaKind
 
 #: Chatwoot 4.13 and newer, PR 13892 [D].
 SCHEME = Scheme(
@@ -22,6 +23,9 @@ SCHEME = Scheme(
     timestamp_header="x-chatwoot-timestamp",
     clock=Clock.UNIX,
 )
+
+#: `file_type` of an attachment, `app/models/attachment.rb` [S].
+_KINDS = {"audio": MediaKind.VOICE, "image": MediaKind.IMAGE}
 
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -53,6 +57,7 @@ class Message(msgspec.Struct, frozen=True):
     content: str | None = None
     sender: Sender | None = None
     content_attributes: dict[str, Any] | None = None
+    attachments: Any = None
     #: Newer versions name what an update changed.
     changed_attributes: Any = None
 
@@ -77,14 +82,14 @@ def is_for_us(message: Message) -> bool:
     return incoming and by_contact and message.conversation.status == "pending"
 
 
-def changed_by(address: Address, logical_id: str, message: Message) -> tuple[Inbound, ...]:
+def changed_by(address: Address, logical_id: str, message: Message, kinds: Collection[MediaKind]) -> tuple[Inbound, ...]:
     """What an update says: a deletion leaves a fixed text behind, and most other updates leave the text alone."""
     if (message.content_attributes or {}).get("deleted"):
         return (Deletion(address, logical_id),)
     if not _content_changed(message.changed_attributes):
         return ()
     try:
-        return (Edit(inbound_of(address, message, (logical_id,))),)
+        return (Edit(inbound_of(address, message, (logical_id,), kinds)),)
     except NothingToAnswer:
         return ()
 
@@ -95,9 +100,17 @@ def _content_changed(changed: Any) -> bool:
     return changed is None or any(isinstance(one, dict) and "content" in one for one in named)
 
 
-def inbound_of(address: Address, message: Message, ids: tuple[str, ...]) -> InboundMessage:
+def inbound_of(address: Address, message: Message, ids: tuple[str, ...], kinds: Collection[MediaKind]) -> InboundMessage:
     sender = str(message.sender.id or "") if message.sender else ""
-    return InboundMessage(address=address, sender=sender, text=answerable(message.content), dedupe_ids=ids)
+    media = legible(_files(message.attachments), kinds)
+    return InboundMessage(address=address, sender=sender, text=written(message.content, media), dedupe_ids=ids, media=media)
+
+
+def _files(attachments: Any) -> Iterator[File]:
+    for one in attachments if isinstance(attachments, list) else ():
+        if isinstance(one, dict):
+            kind = _KINDS.get(str(one.get("file_type")))
+            yield File(reference=one.get("data_url"), name=f".{one.get('extension')}", size=one.get("file_size"), kind=kind)
 
 
 def delivery_of(request: Request) -> str:

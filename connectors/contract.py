@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from starlette.routing import BaseRoute
 
 from engine.limits import Limit
-from engine.messages import Address, Delivery, InboundMessage, Owner, Receipt
+from engine.messages import Address, Delivery, InboundMessage, Media, Owner, Receipt
 from engine.settings import Settings
 
 
@@ -213,6 +213,19 @@ class Listening(Platform, Protocol):
 
     async def listen(self, take: Take) -> None:
         """Runs until it is cancelled, over every outage of Redis and the platform; returns where there is nothing to hear."""
+
+
+@runtime_checkable
+class Fetching(Platform, Protocol):
+    """A platform whose messages carry files that can be read."""
+
+    async def fetch(self, address: Address, media: Media, most: int) -> bytes:
+        """A file of a message there, of at most so many bytes. Tokens are looked up now, and shown to the platform alone.
+
+        :raises RetryLater: not now.
+        :raises StoreUnavailable: the token cannot be looked up now.
+        :raises Unreadable: never; or `DeliveryRefused`, where the account is gone.
+        """
 
 
 class Check(NamedTuple):

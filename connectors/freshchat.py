@@ -22,7 +22,7 @@ from connectors.signatures import Encoding, Method, Scheme, public_key, verify
 from engine.accounts import FreshchatBot
 from engine.errors import DeliveryRefused, RetryLater, SettingsError, Unclear, Withdrawn
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, Receipt
+from engine.messages import Action, Address, Delivery, Media, Receipt
 from engine.settings import PREFIX, Settings
 from engine.store import AsyncClient
 
@@ -53,7 +53,7 @@ class Freshchat:
         }
         self._keys = {name: _key(account) for name, account in self._accounts.items()}
         self._nobody = _nobody()
-        self._no_text = settings.no_text
+        self._no_text, self._kinds, self._hosts = settings.no_text, settings.media, settings.media_hosts
         self._connections = settings.deliveries
         self._apis: dict[str, Api] = {}
 
@@ -62,7 +62,7 @@ class Freshchat:
         verify(SCHEME, (self._keys.get(request.name, self._nobody),), headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        return read(self._accounts[request.name], request.body, no_text=self._no_text)
+        return read(self._accounts[request.name], request.body, no_text=self._no_text, kinds=self._kinds)
 
     def origin(self, request: Request) -> tuple[Address, str]:
         account = self._accounts[request.name]
@@ -84,7 +84,7 @@ class Freshchat:
 
         The assignment comes first: it can be repeated at will, a text cannot.
         """
-        account = self._account(delivery)
+        account = self._account(delivery.reply.address)
         api, place = self._api(account), f"/v2/conversations/{delivery.reply.address.thread}"
         handing = delivery.action is Action.HAND_OVER
         if _taken_over(await _surely(api, "GET", place), account):
@@ -97,6 +97,9 @@ class Freshchat:
             if handing:
                 await self._give_back(api, place, account)
         return Receipt(delivery=delivery.id, platform_id=text_of(posted, "id"))
+
+    async def fetch(self, address: Address, media: Media, most: int) -> bytes:
+        return await self._api(self._account(address)).file(media.reference, most=most, hosts=self._hosts)
 
     async def check(self) -> Sequence[Check]:
         return [check for account in self._accounts.values() for check in await checks(self._api(account), account)]
@@ -114,8 +117,8 @@ class Freshchat:
         except RetryLater as error:
             raise Unclear(f"the text is posted, but the conversation may still be the bot's: {error}") from error
 
-    def _account(self, delivery: Delivery) -> FreshchatBot:
-        name = delivery.reply.address.channel
+    def _account(self, address: Address) -> FreshchatBot:
+        name = address.channel
         account = self._accounts.get(name)
         if account is None:
             raise DeliveryRefused(f"the Freshchat account {name!r} is not configured any more")

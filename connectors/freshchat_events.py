@@ -1,23 +1,27 @@
 """What Freshchat sends: what people write, and who has a conversation."""
 
 import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from connectors import wishes
-from connectors.bodies import answerable, read_object, well_formed
+from connectors.attachments import File, legible, written
+from connectors.bodies import read_object, well_formed
 from connectors.contract import Inbound, Notice, Ownership
 from engine.accounts import FreshchatBot
 from engine.errors import MalformedRequest, NothingToAnswer, UnparseableMessage
-from engine.messages import Address, InboundMessage, Owner
+from engine.messages import Address, InboundMessage, MediaKind, Owner
 
 NAME = "freshchat"
 
 #: What holds the conversation in `data`, by action [D].
 _WRAPPERS = {"conversation_assignment": "assignment", "conversation_resolution": "resolve", "conversation_reopen": "reopen"}
+#: Parts of a message that hold a file; `file` may be anything.
+_FILES = {"image": MediaKind.IMAGE, "audio": MediaKind.VOICE, "file": None}
 _ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
-def read(account: FreshchatBot, body: bytes, *, no_text: str) -> tuple[Inbound, ...]:
+def read(account: FreshchatBot, body: bytes, *, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     """What an event says to one of our bots.
 
     :raises UnparseableMessage: whatever is broken: Freshchat would send it again and again.
@@ -27,7 +31,7 @@ def read(account: FreshchatBot, body: bytes, *, no_text: str) -> tuple[Inbound, 
     if not isinstance(action, str):
         raise UnparseableMessage("an event without `action`")
     if action == "message_create":
-        return _message(account, found, no_text=no_text)
+        return _message(account, found, no_text=no_text, kinds=kinds)
     if action not in _WRAPPERS:
         return ()
     change = _dig(found, "data", _WRAPPERS[action])
@@ -36,25 +40,29 @@ def read(account: FreshchatBot, body: bytes, *, no_text: str) -> tuple[Inbound, 
     return (Ownership(address, owner),) if owner else ()
 
 
-def _message(account: FreshchatBot, found: dict[str, Any], *, no_text: str) -> tuple[Inbound, ...]:
+def _message(
+    account: FreshchatBot, found: dict[str, Any], *, no_text: str, kinds: Collection[MediaKind] = ()
+) -> tuple[Inbound, ...]:
     message = _dig(found, "data", "message")
     address = _address(account, text_of(message, "conversation_id"))
-    kinds = {text_of(_dig(found, "actor"), "actor_type"), text_of(message, "actor_type")} - {""}
+    authors = {text_of(_dig(found, "actor"), "actor_type"), text_of(message, "actor_type")} - {""}
     private = text_of(message, "message_type") == "private" or message.get("botsPrivateNote") is True
     actor = text_of(message, "actor_id") or text_of(_dig(found, "actor"), "actor_id")
-    if kinds == {"agent"} and not private and actor != account.actor_id:
+    if authors == {"agent"} and not private and actor != account.actor_id:
         return (Ownership(address, Owner.HUMAN),)
-    if kinds != {"user"} or private:
+    if authors != {"user"} or private:
         return ()
     message_id = text_of(message, "id")
     if not message_id:
         raise UnparseableMessage("a message without an id")
     ids = (f"{account.name}/{message_id}",)
     try:
-        text = answerable("\n".join(_texts(message)))
+        texts = _texts(message)
+        media = legible(_files(message), kinds)
+        text = written("\n".join(texts), media)
     except NothingToAnswer:
         return (Notice(address, ids, no_text),) if message.get("message_parts") else ()
-    return (wishes.read(InboundMessage(address=address, sender=actor, text=text, dedupe_ids=ids)),)
+    return (wishes.read(InboundMessage(address=address, sender=actor, text=text, dedupe_ids=ids, media=media)),)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -83,6 +91,17 @@ def _texts(message: dict[str, Any]) -> list[str]:
         raise UnparseableMessage("a message without `message_parts`")
     found = [_dig(part, "text").get("content") for part in parts]
     return [text for text in found if isinstance(text, str)]
+
+
+def _files(message: dict[str, Any]) -> Iterator[File]:
+    """Pictures, and files by what Freshchat says they hold [R]."""
+    for part in message["message_parts"]:
+        for name, kind in _FILES.items():
+            one = _dig(part, name)
+            mime = one.get("content_type") or one.get("contentType")
+            size = one.get("file_size_in_bytes") or one.get("file_size")
+            if one:
+                yield File(reference=one.get("url"), mime=mime, name=one.get("name"), size=size, kind=kind)
 
 
 def _address(account: FreshchatBot, conversation: str) -> Address:

@@ -24,7 +24,7 @@ from connectors.signatures import Scheme, verify
 from engine.accounts import IntercomApp
 from engine.errors import DeliveryRefused, RetryLater, Unclear, Withdrawn
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, Receipt
+from engine.messages import Action, Address, Delivery, Media, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -62,7 +62,7 @@ class Intercom:
         }
         #: Stands in for the secret of an account that does not exist.
         self._nobody = secrets.token_bytes(32)
-        self._no_text = settings.no_text
+        self._no_text, self._kinds, self._hosts = settings.no_text, settings.media, settings.media_hosts
         self._connections = settings.deliveries
         self._apis: dict[str, Api] = {}
 
@@ -77,7 +77,7 @@ class Intercom:
         verify(SCHEME, (secret,), headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        return read(self._accounts[request.name], request.body, no_text=self._no_text)
+        return read(self._accounts[request.name], request.body, no_text=self._no_text, kinds=self._kinds)
 
     def origin(self, request: Request) -> tuple[Address, str]:
         account = self._accounts[request.name]
@@ -99,7 +99,7 @@ class Intercom:
 
         The assignment comes first: it can be repeated at will, a text cannot.
         """
-        account = self._account(delivery)
+        account = self._account(delivery.reply.address)
         api, place = self._api(account), f"/conversations/{delivery.reply.address.thread}"
         handing = delivery.action is Action.HAND_OVER
         conversation = Item.of(await _surely(api, "GET", place))
@@ -114,6 +114,9 @@ class Intercom:
             if handing and after.admin == account.admin_id:
                 await self._give_back(api, place, account)
         return Receipt(delivery=delivery.id, platform_id=posted)
+
+    async def fetch(self, address: Address, media: Media, most: int) -> bytes:
+        return await self._api(self._account(address)).file(media.reference, most=most, hosts=self._hosts)
 
     async def check(self) -> Sequence[Check]:
         return [check for account in self._accounts.values() for check in await checks(self._api(account), account)]
@@ -133,8 +136,8 @@ class Intercom:
         except RetryLater as error:
             raise Unclear(f"the text is posted, but the conversation is still the bot's: {error}") from error
 
-    def _account(self, delivery: Delivery) -> IntercomApp:
-        name = delivery.reply.address.channel
+    def _account(self, address: Address) -> IntercomApp:
+        name = address.channel
         account = self._accounts.get(name)
         if account is None:
             raise DeliveryRefused(f"the Intercom account {name!r} is not configured any more")

@@ -1,15 +1,17 @@
 """What Intercom's notifications say: what people write, and who has a conversation."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from connectors import wishes
-from connectors.bodies import answerable, read_object
+from connectors.attachments import legible, written
+from connectors.bodies import read_object
 from connectors.contract import Inbound, Notice, Ownership
 from connectors.intercom_items import Item, Part, identifier
 from engine.accounts import IntercomApp
 from engine.errors import MalformedRequest, NothingToAnswer, UnparseableMessage
-from engine.messages import Address, InboundMessage, Owner
+from engine.messages import Address, InboundMessage, MediaKind, Owner
 
 NAME = "intercom"
 
@@ -25,7 +27,7 @@ NOBODY = frozenset({"", "0"})
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def read(account: IntercomApp, body: bytes, *, no_text: str) -> tuple[Inbound, ...]:
+def read(account: IntercomApp, body: bytes, *, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     """What a notification says to one of our apps.
 
     :raises UnparseableMessage: whatever is broken: errors would count against the whole subscription.
@@ -42,7 +44,7 @@ def read(account: IntercomApp, body: bytes, *, no_text: str) -> tuple[Inbound, .
     address = Address(platform=NAME, tenant=account.tenant, channel=account.name, thread=item.id)
     if topic in (CREATED, REPLIED):
         part = item.source if topic == CREATED else item.last
-        return _message(address, part, identifier(found.get("id")), no_text=no_text)
+        return _message(address, part, identifier(found.get("id")), no_text=no_text, kinds=kinds)
     owner = _owner(topic, item, account)
     return (Ownership(address, owner),) if owner else ()
 
@@ -55,7 +57,9 @@ def notification_id(body: bytes) -> str:
         return ""
 
 
-def _message(address: Address, part: Part | None, notification: str, *, no_text: str) -> tuple[Inbound, ...]:
+def _message(
+    address: Address, part: Part | None, notification: str, *, no_text: str, kinds: Collection[MediaKind]
+) -> tuple[Inbound, ...]:
     if part is None:
         raise UnparseableMessage("a notification without what was written")
     if not part.by_person:
@@ -65,10 +69,11 @@ def _message(address: Address, part: Part | None, notification: str, *, no_text:
         raise UnparseableMessage("a message without any id")
     ids = tuple(f"{address.channel}/{one}" for one in ids)
     try:
-        text = answerable(part.text)
+        media = legible(part.files, kinds)
+        text = written(part.text, media)
     except NothingToAnswer:
-        return (Notice(address, ids, no_text),) if part.attached else ()
-    return (wishes.read(InboundMessage(address=address, sender=part.author, text=text, dedupe_ids=ids)),)
+        return (Notice(address, ids, no_text),) if part.files else ()
+    return (wishes.read(InboundMessage(address=address, sender=part.author, text=text, dedupe_ids=ids, media=media)),)
 
 
 def _object(body: bytes) -> dict[str, Any]:

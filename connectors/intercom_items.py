@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any, Self
 
+from connectors.attachments import File
+from engine.messages import MediaKind
+
 #: Authors who are asking, by `author.type`; teammates are `admin`, Fin and the workflows `bot`.
 PERSONS = frozenset({"user", "lead", "contact"})
 
@@ -26,8 +29,8 @@ class Part:
     author: str
     #: Plain.
     text: str
-    #: Whether there is more than text, such as a picture.
-    attached: bool
+    #: What there is beside the text: attachments, and pictures in it.
+    files: tuple[File, ...]
     #: Unix time in seconds.
     at: float
 
@@ -47,7 +50,7 @@ class Part:
             author_type=identifier(author.get("type")),
             author=identifier(author.get("id")),
             text=to_text(html),
-            attached=bool(found.get("attachments")) or "<img" in html,
+            files=(*_files(found.get("attachments")), *_pictures(html)),
             at=float(at) if isinstance(at, int | float) and not isinstance(at, bool) else 0.0,
         )
 
@@ -119,14 +122,34 @@ def to_text(html: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
+def _files(attachments: Any) -> tuple[File, ...]:
+    listed = attachments if isinstance(attachments, list) else [attachments] if attachments else []
+    return tuple(_file(_object(one)) for one in listed)
+
+
+def _file(one: dict[str, Any]) -> File:
+    return File(reference=one.get("url"), mime=one.get("content_type"), name=one.get("name"), size=one.get("filesize"))
+
+
+def _pictures(html: str) -> tuple[File, ...]:
+    reader = _Reader()
+    reader.feed(html.replace("<![", "&lt;![") if "<img" in html else "")
+    reader.close()
+    return tuple(File(reference=address, kind=MediaKind.IMAGE) for address in reader.pictures)
+
+
 class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.texts: list[str] = []
         self._unseen = 0
+        #: Addresses of what is shown.
+        self.pictures: list[str | None] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._unseen += tag in _UNSEEN
+        if tag == "img":
+            self.pictures.append(dict(attrs).get("src"))
         if tag == "br" or (tag in _BLOCKS and self.texts):
             self.texts.append("\n")
 

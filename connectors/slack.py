@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from connectors import contract, slack_posting, slack_socket
+from connectors import contract, slack_files, slack_posting, slack_socket
 from connectors.contract import Check, Take, Times
 from connectors.guard import problem
 from connectors.slack_calls import GONE, client, session
@@ -32,7 +32,7 @@ from engine.accounts import SlackApp
 from engine.errors import DeliveryRefused, RetryLater, StoreUnavailable
 from engine.lanes import Lanes
 from engine.limits import Limit
-from engine.messages import Address, Delivery, Receipt
+from engine.messages import Address, Delivery, Media, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -136,6 +136,10 @@ class Slack:
             await self._show.text(calls, channel, thread, turn=turn, text=text)
         else:
             await self._show.status(calls, channel, thread)
+
+    async def fetch(self, address: Address, media: Media, most: int) -> bytes:
+        name, place, _ = locate(address)
+        return await slack_files.fetch(await self._calls(name, place), self._apps[name].account, media, most)
 
     async def check(self) -> Sequence[Check]:
         found: list[Check] = []

@@ -72,7 +72,7 @@ class Door:
         self._take = take
         # Longer than its reply may be looked for.
         self._below_life = 2 * (lanes.settings.deadline_chat + lanes.settings.deadline_delivery)
-        self._no_text = lanes.settings.no_text
+        self._no_text, self._kinds = lanes.settings.no_text, lanes.settings.media
         self._secrets = secrets_of(app.account.signing_secret)
         self._app = self._bolt(app.pages)
         self._handler = AsyncSlackRequestHandler(self._app)
@@ -137,7 +137,7 @@ class Door:
     async def _event(self, body: dict[str, Any]) -> None:
         try:
             uninstalled = slack_events.gone(body)
-            said = slack_events.event(self._account.name, self._account.tenant, body, no_text=self._no_text)
+            said = slack_events.event(self._account.name, self._account.tenant, body, no_text=self._no_text, kinds=self._kinds)
         except UnparseableMessage as error:
             await self._bury(msgspec.json.encode(body), body, str(error))
             return

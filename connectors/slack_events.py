@@ -5,18 +5,20 @@ installation (workspace, or organisation where it is installed in a whole one) a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
 
 from connectors import wishes
+from connectors.attachments import legible
 from connectors.bodies import read_as, well_formed
 from connectors.contract import Deletion, Edit, Feedback, Inbound, Notice, Stop
+from connectors.slack_files import files_of
 from connectors.slack_text import addressed, readable
 from engine.errors import MalformedRequest, UnparseableMessage
-from engine.messages import Address, InboundMessage
+from engine.messages import Address, InboundMessage, Media, MediaKind
 
 NAME = "slack"
 
@@ -119,6 +121,11 @@ class Room:
     place: Place
     channel: str
     direct: bool
+    #: What is read beside text.
+    kinds: Collection[MediaKind]
+
+    def media(self, message: Message) -> tuple[Media, ...]:
+        return legible(files_of(message.files), self.kinds)
 
     def address(self, root: str) -> Address:
         return self.place.address(self.channel, root)
@@ -146,7 +153,7 @@ def locate(address: Address) -> tuple[str, str, str]:
     return name, place, channel
 
 
-def event(name: str, tenant: str, body: Mapping[str, Any], *, no_text: str) -> tuple[Said, ...]:
+def event(name: str, tenant: str, body: Mapping[str, Any], *, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Said, ...]:
     """What an event says; nothing where it is none of our business.
 
     :raises UnparseableMessage: it is one we listen to, but not of the shape that Slack documents.
@@ -161,7 +168,7 @@ def event(name: str, tenant: str, body: Mapping[str, Any], *, no_text: str) -> t
     channel = _id("channel", message.channel)
     if kind == "agent_session_stopped":
         return _stopped(place, channel, message.thread_ts or "", _once(envelope, found))
-    room = Room(place, channel, direct=message.channel_type == "im" or channel.startswith("D"))
+    room = Room(place, channel, direct=message.channel_type == "im" or channel.startswith("D"), kinds=kinds)
     if message.subtype == "message_changed":
         return _changed(room, message)
     if message.subtype == "message_deleted":
@@ -225,8 +232,9 @@ def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: b
     address, ids = room.address(root), (room.logical(ts), *event)
     below = room.below(message) if room.direct else ""
     text = readable(message.text or "", bot=room.place.bot or (addressed(message.text or "") if mention else ""))
-    if any(character.isprintable() and not character.isspace() for character in text):
-        one = InboundMessage(address=address, sender=_id("user", message.user), text=text, dedupe_ids=ids)
+    media = room.media(message)
+    if media or any(character.isprintable() and not character.isspace() for character in text):
+        one = InboundMessage(address=address, sender=_id("user", message.user), text=text, dedupe_ids=ids, media=media)
         return (Said(wishes.read(one), room.thread(root), engages=mention, below=below),)
     if message.files or mention:
         return (Said(Notice(address, ids, no_text), room.thread(root), engages=mention, below=below),)
@@ -243,10 +251,11 @@ def _changed(room: Room, change: Message) -> tuple[Said, ...]:
     if now.subtype not in _WRITTEN or _by_machine(room.place, now) or now.text == before.text:
         return ()
     text = readable(now.text or "", bot=room.place.bot or addressed(now.text or ""))
-    if not text:
+    media = room.media(now)
+    if not text and not media:
         return ()
-    root, original = room.root(now), room.logical(_ts(now.ts))
-    one = InboundMessage(address=room.address(root), sender=_id("user", now.user), text=text, dedupe_ids=(original,))
+    root, ids = room.root(now), (room.logical(_ts(now.ts)),)
+    one = InboundMessage(address=room.address(root), sender=_id("user", now.user), text=text, dedupe_ids=ids, media=media)
     return (Said(Edit(one), room.thread(root)),)
 
 

@@ -15,6 +15,7 @@ SCOPES: Mapping[str, str] = {
     "mpim:history": "the same in group messages",
     "chat:write": "replies, the status and streaming",
     "commands": "/ask",
+    "files:read": "voice notes and images, where reading them is configured",
 }
 
 #: What the app subscribes to. All others are none of our business.

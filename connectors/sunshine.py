@@ -25,7 +25,7 @@ from connectors.sunshine_events import NAME, Conversation, Integration, address_
 from engine.accounts import SunshineApp
 from engine.errors import DeliveryRefused, MalformedRequest, Withdrawn
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, Receipt
+from engine.messages import Action, Address, Delivery, Media, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -55,7 +55,7 @@ class Sunshine:
 
     def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:
         self.times = Times.chat(settings)
-        self._no_text = settings.no_text
+        self._no_text, self._kinds, self._hosts = settings.no_text, settings.media, settings.media_hosts
         self._connections = settings.deliveries
         accounts = settings.accounts.get(NAME, {})
         self._accounts = {name: one for name, one in accounts.items() if isinstance(one, SunshineApp)}
@@ -69,7 +69,7 @@ class Sunshine:
         verify(SCHEME, [one.encode() for one in known.split()], headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        return sunshine_events.read(self._accounts[request.name], request.body, self._no_text)
+        return sunshine_events.read(self._accounts[request.name], request.body, self._no_text, self._kinds)
 
     def origin(self, request: Request) -> tuple[Address, str]:
         address = address_of(self._accounts[request.name], "")
@@ -110,6 +110,9 @@ class Sunshine:
         if not text:
             typing = {"author": {"type": "business"}, "type": "typing:start"}
             await self._call(address, "POST", "/activity", typing)
+
+    async def fetch(self, address: Address, media: Media, most: int) -> bytes:
+        return await self._api(self._account(address)).file(media.reference, most=most, hosts=self._hosts)
 
     async def check(self) -> Sequence[Check]:
         asked = (checks(self._api(account), account) for account in self._accounts.values())

@@ -1,16 +1,18 @@
 """What Sunshine Conversations sends, and what each event asks for."""
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 import structlog
 
 from connectors import wishes
-from connectors.bodies import answerable, read_as, read_object, well_formed
+from connectors.attachments import File, legible, written
+from connectors.bodies import read_as, read_object, well_formed
 from connectors.contract import Inbound, Notice, Ownership
 from engine.accounts import SunshineApp
 from engine.errors import MalformedRequest, NothingToAnswer, UnparseableMessage
-from engine.messages import Address, InboundMessage, Owner
+from engine.messages import Address, InboundMessage, MediaKind, Owner
 
 log = structlog.get_logger()
 
@@ -51,10 +53,14 @@ class Author(msgspec.Struct, frozen=True, rename="camel"):
     user_id: str | None = None
 
 
-class Content(msgspec.Struct, frozen=True):
+class Content(msgspec.Struct, frozen=True, rename="camel"):
     """A text, or something else that may have one."""
 
     text: str | None = None
+    type: str | None = None
+    media_url: Any = None
+    media_type: Any = None
+    media_size: Any = None
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -98,7 +104,7 @@ class Body(msgspec.Struct, frozen=True):
     app: App = App()
 
 
-def read(account: SunshineApp, raw: bytes, no_text: str) -> tuple[Inbound, ...]:
+def read(account: SunshineApp, raw: bytes, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     """What a request asks for. One event that is broken does not take the others with it.
 
     :raises UnparseableMessage: all are broken, or none can be told from another.
@@ -108,7 +114,7 @@ def read(account: SunshineApp, raw: bytes, no_text: str) -> tuple[Inbound, ...]:
     broken: list[str] = []
     for event in events:
         try:
-            found += _one(account, read_as(event, Event), no_text)
+            found += _one(account, read_as(event, Event), no_text, kinds)
         except MalformedRequest as error:
             broken.append(str(error))
     if broken and len(broken) == len(events):
@@ -132,13 +138,13 @@ def _events(account: SunshineApp, raw: bytes) -> list[Any]:
     return body.events
 
 
-def _one(account: SunshineApp, event: Event, no_text: str) -> tuple[Inbound, ...]:
+def _one(account: SunshineApp, event: Event, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     if event.type not in {*_TAKEN, _RELEASED, _MESSAGE}:
         return ()
     conversation = read_as(event.payload, Place).conversation
     address = address_of(account, _id("conversation", conversation.id))
     if event.type == _MESSAGE:
-        return _said(account, event, conversation, no_text)
+        return _said(account, event, conversation, no_text, kinds)
     if event.type == _RELEASED:
         # Nobody is in control: the next message says whose turn it is.
         return (Ownership(address, Owner.BOT),)
@@ -147,7 +153,9 @@ def _one(account: SunshineApp, event: Event, no_text: str) -> tuple[Inbound, ...
     return (Ownership(address, Owner.BOT if conversation.active.known_as(account.switchboard) else Owner.HUMAN),)
 
 
-def _said(account: SunshineApp, event: Event, conversation: Conversation, no_text: str) -> tuple[Inbound, ...]:
+def _said(
+    account: SunshineApp, event: Event, conversation: Conversation, no_text: str, kinds: Collection[MediaKind]
+) -> tuple[Inbound, ...]:
     """What a person wrote while we are in control. It says nothing new about that: it may come late, and out of order."""
     message = read_as(event.payload, Said).message
     if message.author.type != "user":
@@ -158,11 +166,17 @@ def _said(account: SunshineApp, event: Event, conversation: Conversation, no_tex
     # Two webhooks of one app tell of a message in two events.
     ids = (f"{account.name}/{_id('event', event.id)}", f"{account.name}/message/{_id('message', message.id)}")
     try:
-        text = answerable(message.content.text)
+        media = legible([_file(message.content)], kinds)
+        text = written(message.content.text, media)
     except NothingToAnswer:
         return (Notice(address, ids, no_text),)
     sender = well_formed(message.author.user_id or "")[:128]
-    return (wishes.read(InboundMessage(address=address, sender=sender, text=text, dedupe_ids=ids)),)
+    return (wishes.read(InboundMessage(address=address, sender=sender, text=text, dedupe_ids=ids, media=media)),)
+
+
+def _file(content: Content) -> File:
+    kind = MediaKind.IMAGE if content.type == "image" else None
+    return File(reference=content.media_url, mime=content.media_type, size=content.media_size, kind=kind)
 
 
 def _id(name: str, value: str) -> str:

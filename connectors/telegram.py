@@ -28,9 +28,9 @@ from connectors.telegram_posts import draft_id, fits, options_of, place_of, priv
 from connectors.telegram_updates import NAME, Me, pressed, read, translate
 from connectors.telegram_watch import Watch
 from engine.accounts import TelegramBot
-from engine.errors import DeliveryRefused, MalformedRequest, RetryLater, SettingsError, UnparseableMessage
+from engine.errors import DeliveryRefused, MalformedRequest, RetryLater, SettingsError, Unclear, UnparseableMessage
 from engine.limits import Limit
-from engine.messages import Address, Delivery, Receipt
+from engine.messages import Address, Delivery, Media, Receipt
 from engine.settings import PREFIX, Settings
 from engine.store import AsyncClient
 
@@ -166,7 +166,7 @@ class Telegram:
         if not isinstance(data, dict):
             raise UnparseableMessage("an update is no object")
         update = read(data)
-        found = translate(update, self._bots[name], no_text=self._settings.no_text)
+        found = translate(update, self._bots[name], no_text=self._settings.no_text, kinds=self._settings.media)
         if (press := pressed(update)) and not self._presses.full():
             self._presses.put_nowait((name, press))
         return found
@@ -224,6 +224,15 @@ class Telegram:
             if isinstance(problem, RetryLater) and problem.after:
                 raise problem from error
             log.debug("the reply is not shown while it is made", action="telegram.show", account=name, reason=str(problem))
+
+    async def fetch(self, address: Address, media: Media, most: int) -> bytes:
+        name, _ = place_of(address)
+        if name not in self._bots:
+            raise DeliveryRefused(f"the bot {name!r} of Telegram is not configured any more")
+        try:
+            return await self._client(name).fetch(media.reference, most=most)
+        except TelegramError as error:
+            raise RetryLater(str(found), after=0) if isinstance(found := judged(error), Unclear) else found from error
 
     def _typing_is_due(self, address: Address) -> bool:
         now = time.monotonic()

@@ -6,6 +6,7 @@ Its server, its poller and its Application are not used: they acknowledge an upd
 import json
 import logging
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from telegram import Bot
 from telegram.error import TelegramError
 from telegram.request import HTTPXRequest
 
+from connectors.downloads import Home, download, too_large
 from connectors.posting import CONNECT_TIMEOUT
 from connectors.telegram_errors import Pause
+from engine.errors import Unreadable
 
 #: Seconds for an answer; the time-out of a delivery is shorter where it is set so.
 READ_TIMEOUT = 30.0
@@ -26,6 +29,9 @@ LONGEST_PAUSE = 86_400
 ALLOWED = ("message", "edited_message", "callback_query", "my_chat_member")
 #: Without a time of its own these say: come back.
 _COME_BACK = (429, 503)
+
+#: `getFile` of a server in the cloud answers such a path.
+_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,511}")
 
 # The token is part of every URL. httpx tells URLs at info, python-telegram-bot at debug, and whole answers at error; what matters
 # is raised.
@@ -66,10 +72,12 @@ class Client(Bot):
     """One bot."""
 
     def __init__(self, token: str, base_url: str, *, connections: int) -> None:
-        base = base_url.rstrip("/")
+        base = base_url.rstrip("/").removesuffix("/bot")
+        #: Where files lie; the token is part of each address there.
+        self._files = f"{base}/file/bot{token}"
         super().__init__(
             token,
-            base_url=base if base.endswith("/bot") else f"{base}/bot",
+            base_url=f"{base}/bot",
             request=Request(connections=connections, read_timeout=READ_TIMEOUT),
             get_updates_request=Request(connections=1, read_timeout=READ_TIMEOUT),
         )
@@ -84,6 +92,21 @@ class Client(Bot):
         asked = {"offset": offset or None, "timeout": wait, "limit": most or None, "allowed_updates": allowed or None}
         found = await self._post("getUpdates", asked, read_timeout=wait + POLL_GRACE)
         return found if isinstance(found, list) else []
+
+    async def fetch(self, file_id: str, *, most: int) -> bytes:
+        """A file that somebody sent.
+
+        :raises TelegramError: as every call.
+        :raises Unreadable: it is too large, or gone.
+        """
+        found = await self._post("getFile", {"file_id": file_id})
+        path, size = (found.get("file_path"), found.get("file_size")) if isinstance(found, dict) else (None, 0)
+        if isinstance(size, int) and size > most:
+            raise too_large(most)
+        if not isinstance(path, str) or not _PATH.fullmatch(path) or ".." in path:
+            raise Unreadable("Telegram names no path of the file; one on the disk of a local Bot API server is not read")
+        home = Home(platform="Telegram", base_url=self._files, alone=True)
+        return await download(home, f"{self._files}/{path}", most=most)
 
     async def close_connections(self) -> None:
         """Let connections go; the bot stays as it is."""

@@ -4,19 +4,20 @@ The parser is python-telegram-bot's; whatever shape an update has, `UnparseableM
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from telegram import CallbackQuery, Message, MessageEntity, Update
 
 from connectors import wishes
-from connectors.bodies import answerable, well_formed
+from connectors.attachments import File, legible, written
+from connectors.bodies import well_formed
 from connectors.contract import Edit, Feedback, Forget, HandOver, Inbound, Notice, Stop
 from engine.accounts import TelegramBot
 from engine.errors import NothingToAnswer, Overloaded, UnparseableMessage
-from engine.messages import Address, InboundMessage
+from engine.messages import Address, InboundMessage, Media, MediaKind
 
 NAME = "telegram"
 
@@ -68,6 +69,7 @@ class _Heard:
     text: str
     #: A command it begins with, in lower case and without `/`; empty where there is none.
     command: str = ""
+    media: tuple[Media, ...] = ()
 
 
 def read(data: Mapping[str, Any]) -> Update:
@@ -81,7 +83,7 @@ def read(data: Mapping[str, Any]) -> Update:
         return update
 
 
-def translate(update: Update, me: Me, *, no_text: str) -> tuple[Inbound, ...]:
+def translate(update: Update, me: Me, *, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     """What the update asks for, in a private chat or where the bot is named, answered or commanded.
 
     :raises UnparseableMessage: it has not the shape of one.
@@ -94,6 +96,7 @@ def translate(update: Update, me: Me, *, no_text: str) -> tuple[Inbound, ...]:
         heard = _heard(message, me) if message and _from_a_person(message) else None
         if message is None or heard is None:
             return ()
+        heard = replace(heard, media=legible(_files(message), kinds))
         address, ids = _address(message, me), _ids(update, message, me)
         if update.edited_message:
             return _edit(message, heard, address, ids)
@@ -195,6 +198,23 @@ def _album(message: Message, first_id: str) -> tuple[str, ...]:
     return (f"{chat}/album-{well_formed(str(group))}",) if group else ()
 
 
+def _files(message: Message) -> Iterator[File]:
+    """What the parser has found, in the largest size there is."""
+    for kind in ("voice", "audio", "video_note", "document"):
+        if one := getattr(message, kind):
+            spoken = None if kind == "document" else MediaKind.VOICE
+            yield File(
+                reference=one.file_id,
+                mime=getattr(one, "mime_type", ""),
+                name=getattr(one, "file_name", ""),
+                size=one.file_size,
+                kind=spoken,
+            )
+    if message.photo:
+        largest = message.photo[-1]
+        yield File(reference=largest.file_id, mime="image/jpeg", size=largest.file_size)
+
+
 def _new(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...], *, no_text: str) -> tuple[Inbound, ...]:
     """A caption may stand below any photo of an album, or below several: each is a message, whatever was said to the others."""
     album = _album(message, ids[0])
@@ -222,7 +242,8 @@ def _edit(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...
 
 def _said(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...]) -> InboundMessage:
     sender = _whole(message.from_user and message.from_user.id)
-    return InboundMessage(address=address, sender=str(sender), text=answerable(heard.text), dedupe_ids=ids)
+    text = written(heard.text, heard.media)
+    return InboundMessage(address=address, sender=str(sender), text=text, dedupe_ids=ids, media=heard.media)
 
 
 def _press(query: CallbackQuery) -> tuple[Inbound, ...]:

@@ -17,15 +17,16 @@ import msgspec
 
 from connectors import formatting
 from connectors.api import Api
-from connectors.bodies import answerable, read_as, read_object
+from connectors.attachments import legible, written
+from connectors.bodies import read_as, read_object
 from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken, Times
 from connectors.signatures import Scheme, verify
 from connectors.wishes import read
-from connectors.zammad_api import check, is_answered, is_ours, load, marks_of, note, post_article, reply_to, text_of
+from connectors.zammad_api import check, files_of, is_answered, is_ours, load, marks_of, note, post_article, reply_to, text_of
 from engine.accounts import ZammadDesk
 from engine.errors import DeliveryRefused, MalformedRequest, NothingToAnswer, UnparseableMessage, Withdrawn
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Receipt
+from engine.messages import Action, Address, Delivery, InboundMessage, Media, Owner, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -61,6 +62,7 @@ class _Article(msgspec.Struct, frozen=True):
     created_at: str | None = None
     created_by_id: int | None = None
     preferences: dict[str, Any] | None = None
+    attachments: Any = None
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -151,6 +153,11 @@ class Zammad:
         posted = marks_of(articles)
         return Receipt(delivery=delivery.id, platform_id=posted[delivery.id]) if delivery.id in posted else None
 
+    async def fetch(self, address: Address, media: Media, most: int) -> bytes:
+        api, ticket_id = self._reach(address)
+        place = f"{self._desks[address.channel].base_url.rstrip('/')}/api/v1/ticket_attachment/{ticket_id}/{media.reference}"
+        return await api.file(place, most=most, hosts=())
+
     async def check(self) -> Sequence[Check]:
         return [await check(self._client(desk), desk.name) for desk in self._desks.values()]
 
@@ -171,10 +178,11 @@ class Zammad:
     def _said(self, address: Address, ids: tuple[str, ...], article: _Article, *, person: bool) -> tuple[Inbound, ...]:
         """What a person answers is kept for the history; it asks nothing of the bot."""
         try:
-            text = answerable(text_of(article.body or "", article.content_type or ""))
+            media = () if person else legible(files_of(article.id, article.attachments), self._settings.media)
+            text = written(text_of(article.body or "", article.content_type or ""), media)
         except NothingToAnswer:
             return () if person else (Notice(address, ids, self._settings.no_text),)
-        message = InboundMessage(address=address, sender=str(article.created_by_id or ""), text=text, dedupe_ids=ids)
+        message = InboundMessage(address=address, sender=str(article.created_by_id or ""), text=text, dedupe_ids=ids, media=media)
         return (message if person else read(message),)
 
     def _address(self, name: str, ticket: str) -> Address:

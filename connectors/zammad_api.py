@@ -1,10 +1,11 @@
 """Zammad's API as the bot uses it: tickets, articles, and the text in the HTML of a mail."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from typing import Any
 
 from connectors.api import Api
+from connectors.attachments import File
 from connectors.contract import Check
 from engine.errors import DeliveryRefused
 
@@ -87,6 +88,18 @@ async def post_article(api: Api, ticket_id: str, body: str, *, mark: str, fields
     }
     found = await api.call("POST", "/api/v1/ticket_articles", content)
     return str(found.get("id", "")) if isinstance(found, dict) else ""
+
+
+def files_of(article_id: int | None, attachments: Any) -> Iterator[File]:
+    """What hangs on an article, by the ids that its address is made of; the mail itself, as HTML, is none."""
+    for one in attachments if isinstance(attachments, list) else ():
+        told = one.get("preferences") if isinstance(one, dict) else None
+        told = {str(name).lower(): value for name, value in told.items()} if isinstance(told, dict) else {}
+        if isinstance(one, dict) and isinstance(one.get("id"), int) and not told.get("content-alternative"):
+            mime = told.get("content-type") or told.get("mime-type")
+            size = one.get("size")
+            size = int(size[:18]) if isinstance(size, str) and size.isdecimal() else size
+            yield File(reference=f"{article_id}/{one['id']}", mime=mime, name=one.get("filename"), size=size)
 
 
 def note(said: str, *, mark: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from connectors import wishes, zendesk_events
 from connectors.api import Api
-from connectors.bodies import answerable
+from connectors.attachments import File, legible, written
 from connectors.contract import Acknowledgement, Check, Inbound, Notice, Request, Taken, Times
 from connectors.formatting import split, to_html
 from connectors.signatures import verify
@@ -25,7 +25,7 @@ from connectors.zendesk_events import PEOPLE, SCHEME, Event, plain, word
 from engine.accounts import ZendeskDesk
 from engine.errors import DeliveryRefused, NothingToAnswer, RetryLater, SettingsError, Withdrawn
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, InboundMessage, Receipt
+from engine.messages import Action, Address, Delivery, InboundMessage, Media, Receipt
 from engine.settings import PREFIX, Settings
 from engine.store import AsyncClient
 
@@ -77,7 +77,7 @@ class Zendesk:
     def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:
         """:raises SettingsError: an account whose secret is the public one for tests."""
         self.times = Times.chat(settings)
-        self._no_text = settings.no_text
+        self._no_text, self._kinds, self._hosts = settings.no_text, settings.media, settings.media_hosts
         self._connections = settings.deliveries
         self._desks = {name: _desk(one) for name, one in settings.accounts.get(NAME, {}).items() if isinstance(one, ZendeskDesk)}
         #: Stands in for the secrets of an account that does not exist.
@@ -133,6 +133,9 @@ class Zendesk:
         steps = _steps(delivery)
         return Receipt(delivery=delivery.id, platform_id=done[steps[-1]]) if all(step in done for step in steps) else None
 
+    async def fetch(self, address: Address, media: Media, most: int) -> bytes:
+        return await self._api(self._desk(address).account).file(media.reference, most=most, hosts=self._hosts)
+
     async def check(self) -> Sequence[Check]:
         asked = (checks(self._api(desk.account), desk.account) for desk in self._desks.values())
         return [check for found in await asyncio.gather(*asked) for check in found]
@@ -152,10 +155,11 @@ class Zendesk:
         comment = (f"{request.name}/{event.ticket}/{event.comment}",) if event.comment else ()
         ids = (*comment, _invocation(request))
         try:
-            text = answerable(event.text)
+            media = legible((File(reference=address) for address in event.files), self._kinds)
+            text = written(event.text, media)
         except NothingToAnswer:
             return (Notice(address, ids, self._no_text),)
-        return (wishes.read(InboundMessage(address=address, sender=event.author, text=text, dedupe_ids=ids)),)
+        return (wishes.read(InboundMessage(address=address, sender=event.author, text=text, dedupe_ids=ids, media=media)),)
 
     def _address(self, name: str, ticket: str) -> Address:
         return Address(platform=NAME, tenant=self._desks[name].account.tenant, channel=name, thread=ticket)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from connectors.attachments import MOST_FILES, MOST_REFERENCE
 from connectors.bodies import read_as, read_object, well_formed
 from connectors.contract import Inbound, Ownership
 from connectors.signatures import Clock, Encoding, Scheme
@@ -44,6 +45,8 @@ class Body(msgspec.Struct, frozen=True):
     #: Who made the update: the author of the comment, or somebody who changed something else.
     updater_id: Scalar
     updater_role: Scalar
+    #: Addresses of the files, separated by blanks.
+    attachments: Scalar = None
     ticket_status: Scalar = None
     assignee_id: Scalar = None
 
@@ -55,6 +58,7 @@ class Event:
     ticket: str
     comment: str
     text: str
+    files: tuple[str, ...]
     public: bool
     author: str
     updater: str
@@ -73,6 +77,7 @@ def read(raw: bytes) -> Event:
         ticket=plain(body.ticket_id),
         comment=plain(body.comment_id),
         text="" if body.comment_text is None else str(body.comment_text),
+        files=tuple(plain(body.attachments, MOST_REFERENCE * MOST_FILES).split()),
         public=word(body.comment_public) in {"true", "1", "yes"},
         author=plain(body.author_id),
         updater=plain(body.updater_id),

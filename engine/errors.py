@@ -27,6 +27,7 @@
     │   ├── DownloadFailed      it exists, but could not be fetched
     │   ├── DamagedModel        a hash or a file does not match
     │   └── UnsupportedModel    an architecture, tokenizer or device we do not serve
+    ├── Unreadable              a voice note or an image cannot be fetched, transcribed or described
     └── DeliveryError
         ├── RetryLater          a signal, not a fault: try again, not before `after` seconds
         ├── Unclear             it may have been sent: a connection broke after the request went out
@@ -171,6 +172,10 @@ class DamagedModel(ModelError):
 
 class UnsupportedModel(ModelError):
     """An architecture, tokenizer or device that we do not serve."""
+
+
+class Unreadable(ReplymillError):
+    """A voice note or an image cannot be fetched, transcribed or described; what was written beside it is answered."""
 
 
 class DeliveryError(ReplymillError):

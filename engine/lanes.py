@@ -287,7 +287,7 @@ def _accepted(raw: Any) -> Accepted:
 
 def _turn(message: InboundMessage) -> bytes:
     """The message as it stands in the history of a conversation that a person owns."""
-    return Turn.kept(Role.USER, message.text, at=int(time.time() * 1000)).encode()
+    return Turn.kept(Role.USER, message.shown, at=int(time.time() * 1000)).encode()
 
 
 def _item(item_id: str, body: bytes, blobs: Blobs, *, cost: int, deadline: float) -> dict[str, Any]:

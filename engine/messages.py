@@ -68,6 +68,32 @@ class Address(Wire, frozen=True, array_like=True, kw_only=True):
     thread: str = ""
 
 
+class MediaKind(StrEnum):
+    """What can be read for the person who sent it."""
+
+    #: Speech, which is transcribed.
+    VOICE = "voice"
+    #: A picture, which is described.
+    IMAGE = "image"
+
+    @property
+    def label(self) -> str:
+        """Leads the words that were read, in the history too."""
+        return "[voice note]" if self is MediaKind.VOICE else "[image]"
+
+
+class Media(Wire, frozen=True, array_like=True, kw_only=True):
+    """A file beside the text of a message, which is fetched when the message is answered."""
+
+    kind: MediaKind
+    #: What its platform fetches it by, such as an id or a URL; never a token.
+    reference: str
+    #: As the platform names it; empty where it does not.
+    mime: str = ""
+    #: Bytes; 0 where the platform does not say.
+    size: int = 0
+
+
 class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
     """One message from a person."""
 
@@ -78,6 +104,8 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
     text: str
     #: Every logical id of the message (a platform may deliver one post as several events); the first names it to its sender.
     dedupe_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    #: Not read yet; only where reading it is configured.
+    media: tuple[Media, ...] = ()
     #: Set by the lane, not part of the body: see `Entry`.
     id: str = ""
     received_at: int = 0
@@ -85,8 +113,14 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
     revision: int = 0
 
     def encode(self) -> bytes:
-        """The body only: what the lane's header holds is left out."""
-        return msgspec.json.encode((self.schema, self.address, self.sender, self.text, self.dedupe_ids))
+        """The body only: what the lane's header holds is left out, and so is an empty end."""
+        beside = (self.media,) if self.media else ()
+        return msgspec.json.encode((self.schema, self.address, self.sender, self.text, self.dedupe_ids, *beside))
+
+    @property
+    def shown(self) -> str:
+        """The text, and a line for each file that nobody has read."""
+        return "\n".join((*filter(None, (self.text,)), *(media.kind.label for media in self.media)))
 
     @classmethod
     def from_entry(cls, entry: Entry) -> Self:

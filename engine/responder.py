@@ -48,8 +48,8 @@ class Question:
 
     @cached_property
     def text(self) -> str:
-        """The fragments as one question."""
-        return "\n".join(message.text for message in self.messages)
+        """The fragments as one question; empty where a file was all, and could not be read."""
+        return "\n".join(message.text for message in self.messages if message.text)
 
     @property
     def deadline(self) -> int:
@@ -142,13 +142,7 @@ class Responder:
 
     def respond(self, batch: Sequence[Question]) -> list[Reply | Prepared]:
         """For each turn its reply, or what the model is to be given."""
-        recalled = self._recall(batch)
-        return [
-            question.reply(text, Source.CACHE, prepared_ms=_ms(time.monotonic() - question.claimed_at))
-            if text is not None
-            else Prepared(question=question, prompt=self.model.prompter.build(question.text, question.conversation.turns))
-            for question, text in zip(batch, recalled, strict=True)
-        ]
+        return [self._decide(question, text) for question, text in zip(batch, self._recall(batch), strict=True)]
 
     def generate(
         self, batch: Sequence[Prepared], *, on_text: Callable[[str, str], None], on_finish: Callable[[], None]
@@ -171,6 +165,14 @@ class Responder:
         """Keep a committed reply for the same question, if the model gave it to a whole prompt without context."""
         if reply.source is Source.MODEL and not reply.trace.get("truncated") and not question.conversation.turns:
             self._cache.keep(question.address.tenant, question.text, reply.text)
+
+    def _decide(self, question: Question, recalled: str | None) -> Reply | Prepared:
+        took = _ms(time.monotonic() - question.claimed_at)
+        if not question.text.strip():
+            return question.reply(self.settings.no_text, Source.FALLBACK, prepared_ms=took)
+        if recalled is not None:
+            return question.reply(recalled, Source.CACHE, prepared_ms=took)
+        return Prepared(question=question, prompt=self.model.prompter.build(question.text, question.conversation.turns))
 
     def _recall(self, batch: Sequence[Question]) -> list[str | None]:
         """Cached texts; only turns without context are looked up."""

@@ -7,6 +7,7 @@
 import dataclasses
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from engine import accounts, endpoint_checks, endpoints, values
 from engine.accounts import Accounts
 from engine.endpoints import WebhookEndpoint
 from engine.errors import SettingsError
+from engine.messages import MediaKind
 
 PREFIX = "REPLYMILL_"
 
@@ -145,6 +147,30 @@ class Settings:
         "sent once when a conversation is full",
     )
 
+    transcribe: str = _setting(
+        "",
+        values.reader,
+        "reads voice notes: an OpenAI-compatible address (`http://host/v1`), or `command: PROGRAM ... {file}`; empty: off",
+    )
+    transcribe_model: str = _setting("whisper-1", values.text, "model that transcribes, where the server asks for one")
+    transcribe_key: str = _setting("", values.bearer, "bearer key of that server", secret=True)
+    describe: str = _setting("", values.reader, "reads images: an address or a command of the same kinds; empty: off")
+    describe_model: str = _setting("gpt-4o-mini", values.text, "model that describes images")
+    describe_key: str = _setting("", values.bearer, "bearer key of that server", secret=True)
+    describe_prompt: str = _setting(
+        "Describe this image in a few sentences for a support agent, and copy any text in it.",
+        values.text,
+        "what that model is asked",
+    )
+    media_bytes: int = _setting(20_000_000, values.whole(1024, 1_000_000_000), "largest voice note or image that is read, bytes")
+    media_timeout: float = _setting(60.0, values.number(0.1, 3600), "seconds to read all voice notes and images of a turn")
+    media_at_once: int = _setting(4, values.whole(1, 1024), "voice notes and images one worker reads at a time")
+    media_hosts: tuple[str, ...] = _setting(
+        (),
+        values.words,
+        "hosts (`host` or `host:port`) whose files may come by http, or from inside; each platform's own may",
+    )
+
     #: By name in the path.
     webhooks: Mapping[str, WebhookEndpoint] = field(default_factory=dict)
     #: Accounts of the other platforms, by platform and name.
@@ -175,6 +201,12 @@ class Settings:
         _check_together(settings)
         return dataclasses.replace(settings, data_dir=settings.data_dir.expanduser(), cache_dir=settings.cache_dir.expanduser())
 
+    @property
+    def media(self) -> frozenset[MediaKind]:
+        """What is read beside text."""
+        readers = {MediaKind.VOICE: self.transcribe, MediaKind.IMAGE: self.describe}
+        return frozenset(kind for kind, reader in readers.items() if reader)
+
     def to_environ(self) -> dict[str, str]:
         """The environment for a child process: this one's, and on top the settings that differ from their defaults."""
         changed = {name: (f.name, getattr(self, f.name)) for name, f in _FIELDS.items() if getattr(self, f.name) != f.default}
@@ -202,7 +234,8 @@ def _read(name: str, value: str) -> dict[str, Any]:
     try:
         return {setting.name: setting.metadata["parse"](value)}
     except ValueError as error:
-        shown = "(hidden)" if setting.metadata["secret"] else repr(value)
+        hidden = setting.metadata["secret"] or re.search(r"://[^/\s]*@", value)
+        shown = "(hidden)" if hidden else repr(value)
         raise SettingsError(f"{name} is {shown}, but must be {error}") from error
 
 
@@ -234,6 +267,11 @@ def foreign_environ() -> dict[str, str]:
 def library_variable(name: str) -> str:
     """A variable that belongs to a library, such as CT2_USE_MKL; empty if it is not set."""
     return os.environ.get(name, "")
+
+
+def open_environ() -> dict[str, str]:
+    """The environment for somebody else's program: without our settings, which hold secrets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 def describe() -> list[tuple[str, str, str]]:

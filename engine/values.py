@@ -1,9 +1,13 @@
 """How the text of a variable becomes a value. Each raises `ValueError` with what is accepted as its text."""
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
+
+#: Begins a setting that is a command line, and stands in it for the name of the file.
+COMMAND, FILE = "command:", "{file}"
 
 
 def text(value: str) -> str:
@@ -78,6 +82,29 @@ def url(*schemes: str) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def reader(value: str) -> str:
+    """What reads voice notes or images: a server's address, or a command line that names the file once or more."""
+    if value.startswith(COMMAND):
+        try:
+            words = shlex.split(value.removeprefix(COMMAND))
+        except ValueError:
+            words = []
+        if not words or FILE in words[0] or not any(FILE in word for word in words):
+            raise ValueError(f"`{COMMAND} PROGRAM ... {FILE} ...`, with {FILE} where the file's name goes and every quote closed")
+        return value
+    if not re.fullmatch(r"https?://[!-~]+", value) or re.search(r"[@?#]", value):
+        raise ValueError(f"an address such as http://127.0.0.1:8081/v1, without a password, or `{COMMAND} PROGRAM ... {FILE} ...`")
+    _check_port(value)
+    return value.rstrip("/")
+
+
+def bearer(value: str) -> str:
+    """A key as it stands in a header."""
+    if not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("printable ASCII without spaces")
+    return value
 
 
 def secret(value: str) -> str:

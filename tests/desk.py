@@ -52,7 +52,10 @@ class Desk:
         self, text: str = "hello", *ids: str, to: Address | None = None, quiet: float = 0.0, deadline: float = DEADLINE
     ) -> Accepted:
         """Accept one message, with a fresh id if none is given; a turn waits for three quiet periods at most."""
-        inbound = message(text, *(ids or (next(self._fresh),)), to=to)
+        return self.put(message(text, *(ids or (next(self._fresh),)), to=to), quiet=quiet, deadline=deadline)
+
+    def put(self, inbound: InboundMessage, *, quiet: float = 0.0, deadline: float = DEADLINE) -> Accepted:
+        """Accept a message as it is."""
         first = self.lanes.message_id(inbound.address, inbound.dedupe_ids[0])
         notice = Delivery(id=f"{first}-full", reply=reply(inbound.address, "full"))
         call = self.lanes.accept(inbound, deadline=deadline, quiet=(quiet, 3 * quiet), notice=notice)

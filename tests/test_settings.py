@@ -18,7 +18,7 @@ from engine.settings import PREFIX, Settings, describe
 
 ROOT = Path(engine.__file__).parent.parent
 #: What is said as it is set.
-TEXTS = ("no_text", "lane_full", "paused", "handing_over", "forgotten")
+TEXTS = ("no_text", "describe_prompt", "lane_full", "paused", "handing_over", "forgotten")
 FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts")}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -37,6 +37,19 @@ BAD = {
     "device": ["gpu", "CPU"],
     "compute_type": ["int4", "INT8"],
     "cache": ["maybe", "2", "yess"],
+    "transcribe": [
+        "whisper",
+        "ftp://x/v1",
+        "http://",
+        "http://a b",
+        "https://x/v1?key=1",
+        "command:",
+        "command: {file}",
+        "command: x",
+    ],
+    "describe": ["on", "http://x:port/v1", "command: 'x {file}", "COMMAND: x {file}", "http://[/v1"],
+    "transcribe_key": ["two words", "ключ"],
+    "describe_key": ["a\tb"],
 }
 #: Values each setting takes, with what they mean.
 GOOD: dict[str, dict[str, object]] = {
@@ -62,6 +75,16 @@ GOOD: dict[str, dict[str, object]] = {
     "apology": {"Sorry.": "Sorry."},
     "sealing_keys": {"a-long-enough-key-01": ("a-long-enough-key-01",)},
     "unclear": {"at-most-once": "at-most-once"},
+    "transcribe": {
+        "http://127.0.0.1:8081/v1/": "http://127.0.0.1:8081/v1",
+        "command: whisper-cli -f {file} -nt": "command: whisper-cli -f {file} -nt",
+    },
+    "describe": {"https://api.example.com/v1": "https://api.example.com/v1"},
+    "transcribe_model": {"large-v3": "large-v3"},
+    "describe_model": {"llava": "llava"},
+    "transcribe_key": {"sk-1": "sk-1"},
+    "describe_key": {"sk-1": "sk-1"},
+    "media_hosts": {"cdn.example, minio:9000": ("cdn.example", "minio:9000")},
 }
 
 
@@ -175,6 +198,13 @@ def test_values_that_cannot_go_together_are_refused(environ: dict[str, str], nam
         Settings.load({PREFIX + name: value for name, value in environ.items()})
 
     assert all(name in str(caught.value) for name in named)
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"REPLYMILL_DESCRIBE": "http://ann:a-password@127.0.0.1/v1"})
+
+    assert "REPLYMILL_DESCRIBE is (hidden)" in str(caught.value)
 
 
 # -- webhooks -------------------------------------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ from connectors.contract import (
     Taken,
 )
 from connectors.simulators.server import Fault
-from connectors.simulators.telegram import SimulatedTelegram, visible
+from connectors.simulators.telegram import SimulatedTelegram
+from connectors.simulators.telegram_markup import visible
 from connectors.telegram import Telegram
 from connectors.telegram_updates import HELP
 from engine.accounts import TelegramBot

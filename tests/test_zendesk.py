@@ -284,7 +284,9 @@ def test_the_body_to_paste_has_every_field_that_is_read() -> None:
 
     assert list(pasted) == list(triggered())
     assert set(pasted) == set(Body.__struct_fields__)
+    loop = pasted.pop("attachments")
     assert all(re.fullmatch(r"\{\{[a-z_.]+\}\}", value) for value in pasted.values())
+    assert re.fullmatch(r"\{% for (\w+) in [a-z_.]+ %\}\{\{\1\.url\}\} \{% endfor %\}", loop)
 
 
 # -- over HTTP ---------------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from workers.batching import Limits, Round, choose, room
 from workers.events import BatchEvents
 from workers.figures import Figures
 from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
+from workers.perceiving import Perceiving
 from workers.telling import Telling
 from workers.turns import Turns, told
 from workers.waiting import Doorbell
@@ -52,6 +53,7 @@ class Answering:
         self.limits = Limits(settings.batch_items, settings.batch_tokens)
         self.wake = threading.Event()
         self.telling = Telling(client, self.turns, self.wake)
+        self.perceiving = Perceiving(settings, self.turns, self.wake.set)
         self.bell = Doorbell(settings, Direction.IN, self.wake)
         self.figures = Figures(name, "answer", settings)
         self.events = events
@@ -113,12 +115,13 @@ class Answering:
             claim = call.run(self.client)
             self._round.note(shard, suspects=claim.suspects)
             self._next_due = min(filter(None, (self._next_due, claim.next_due)), default=0)
-            self._fresh += self.turns.hold(claim)
+            self._fresh += self.perceiving.admit(self.turns.hold(claim))
             if claim.lanes:
                 self.wake.set()
 
     def prepare(self) -> None:
         """Settle at once what needs no model, and make the rest ready for it."""
+        self._fresh += self.perceiving.ready()
         if not self._fresh:
             return
         decided = self._decide([question for question in self._fresh if question.key in self.turns])
@@ -196,6 +199,7 @@ class Answering:
             thread.beat()
         self.turns.give_all_back()
         self._guarded(self.turns.save, away)
+        self.perceiving.close()
         self.figures.leave(self.client)
         self.events.close()
 
@@ -208,8 +212,7 @@ class Answering:
         """How many turns may be claimed: none beside one on its last attempt, nor while such a one waits for an empty worker."""
         if self.draining or self.turns.last_chance or (len(self.turns) and self._round.suspects):
             return 0
-        waiting = len(self._fresh) + len(self._waiting) + len(self._isolated)
-        return room(waiting, self.responder.model.idle(), self.limits)
+        return room(len(self._fresh) + len(self._waiting) + len(self._isolated), self.responder.model.idle(), self.limits)
 
     def _decide(self, batch: list[Question]) -> list[tuple[Question, Reply | Prepared]]:
         """What becomes of each turn; one that raises has failed, and is left out."""
@@ -249,9 +252,6 @@ class Answering:
         self._next_rest = time.monotonic() + REST_AFTER
         self.events.finished(generating, error)
         self.wake.set()
-        if error is None:
-            seconds, size = round(generating.seconds, 3), len(generating.batch)
-            log.info("the model has answered a batch", action="answer.batch", size=size, tokens=generating.tokens, seconds=seconds)
 
     def _isolate(self, left: list[Prepared], error: ModelError) -> None:
         """One turn of a batch may have failed them all: each is tried by itself before an attempt is counted."""
@@ -276,10 +276,11 @@ class Answering:
         self.turns.forget(idle)
 
     def _idle(self) -> set[str]:
-        return {prepared.key for prepared in (*self._waiting, *self._isolated)}
+        return {prepared.key for prepared in (*self._waiting, *self._isolated)} | set(self.perceiving.keys)
 
     def _take_out(self, keys: set[str]) -> None:
-        """Of what waits for the model."""
+        """Of what waits for the model, or is being read for it."""
+        self.perceiving.drop(keys)
         self._waiting = [prepared for prepared in self._waiting if prepared.key not in keys]
         self._isolated = [prepared for prepared in self._isolated if prepared.key not in keys]
 

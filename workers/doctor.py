@@ -12,12 +12,13 @@ from typing import Any
 
 import redis
 
+from connectors.contract import Check
 from engine import card, convert, durability, store
 from engine.errors import ReplymillError, SettingsError, StoreUnavailable
 from engine.keys import META
 from engine.settings import Settings, library_variable
 from engine.sources import Kind, Source
-from workers import doctor_platforms, home
+from workers import doctor_media, doctor_platforms, home
 
 #: Seconds by which the clocks of Redis and of this machine may differ; signatures are good for 300.
 CLOCK_SKEW = 5.0
@@ -71,7 +72,7 @@ def examine(settings: Settings) -> list[Finding]:
         complete = home.complete(settings)
     except ReplymillError as error:
         return [*findings, Finding("Redis", Level.FAIL, "none", str(error))]
-    checks = {"Redis": _redis, "broker": lambda chosen: [_broker(chosen)], "platforms": _platforms}
+    checks = {"Redis": _redis, "broker": lambda chosen: [_broker(chosen)], "platforms": _platforms, "media": _media}
     return [*findings, *(finding for name, look in checks.items() for finding in _guarded(name, partial(look, complete)))]
 
 
@@ -215,10 +216,16 @@ def judge_persistence(info: Mapping[str, Any], config: Mapping[str, str]) -> Fin
 
 
 def _platforms(settings: Settings) -> list[Finding]:
-    return [
-        Finding(check.what, Level.OK if check.ok else Level.FAIL if check.fatal else Level.WARN, check.found, check.advice)
-        for check in doctor_platforms.look(settings)
-    ]
+    return [_found(check) for check in doctor_platforms.look(settings)]
+
+
+def _media(settings: Settings) -> list[Finding]:
+    return [_found(check) for check in doctor_media.look(settings)]
+
+
+def _found(check: Check) -> Finding:
+    level = Level.OK if check.ok else Level.FAIL if check.fatal else Level.WARN
+    return Finding(check.what, level, check.found, check.advice)
 
 
 def judge_clock(skew: float) -> Finding:

@@ -46,6 +46,8 @@ class BatchEvents:
         """It came back."""
         batch_id = self._ids.pop(id(generating))
         if error is None:
+            seconds, size = round(generating.seconds, 3), len(generating.batch)
+            log.info("the model has answered a batch", action="answer.batch", size=size, tokens=generating.tokens, seconds=seconds)
             self._put("task-succeeded", uuid=batch_id, result=f"{len(generating.batch)} replies", runtime=generating.seconds)
         else:
             self._put("task-failed", uuid=batch_id, exception=repr(error), traceback="")

@@ -34,7 +34,7 @@ def answered(lane: Lane, reply: Reply, *, question: str, at: int, state: str = "
 
 def kept_for_person(lane: Lane, messages: list[InboundMessage]) -> Outcome:
     """A person owns the conversation: the messages go to history, and the bot says nothing."""
-    turns = tuple(Turn.kept(Role.USER, message.text, at=message.received_at) for message in messages)
+    turns = tuple(Turn.kept(Role.USER, message.shown, at=message.received_at) for message in messages)
     return Outcome(owner="person", turns=turns, record={"state": "handed-over", "received_at": str(lane.entries[0].received_at)})
 
 
@@ -55,7 +55,7 @@ def overdue(found: Overdue, settings: Settings, *, at: int) -> tuple[Lane, Outco
     lane = only(lane, *lane.entries[: len(messages)])
     if lane.owner is not Owner.BOT:
         return lane, kept_for_person(lane, messages)
-    question = "\n".join(message.text for message in messages)
+    question = "\n".join(message.shown for message in messages)
     reply = apology(messages, settings.apology)
     return lane, replace(answered(lane, reply, question=question, at=at, state="apologised"), dead=exhausted)
 

@@ -2,8 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -101,11 +101,21 @@ class Turns:
             outcome = answered(held.lane, reply, question=held.question.text, at=self.clock.now())
             self._settle(held.lane, outcome, partial(self._on_committed, held.question, reply))
 
-    def give_back(self, keys: Collection[str], *, failed: str = "") -> None:
-        """Let go of turns without an outcome; `failed` says why an attempt failed. Their lanes are free after the next `save`."""
-        self._unfreed += [
-            Release(lane=self._held.pop(key).lane, failed=bool(failed), reason=failed) for key in keys if key in self._held
-        ]
+    def revise(self, questions: Sequence[Question]) -> list[Question]:
+        """Those of the turns that are still held, from here on with these words."""
+        kept = [question for question in questions if question.key in self._held]
+        for question in kept:
+            self._held[question.key] = replace(self._held[question.key], question=question)
+        return kept
+
+    def give_back(self, keys: Collection[str], *, failed: str = "", delay: float = 0) -> None:
+        """Let go of turns without an outcome; `failed` says why an attempt failed.
+
+        Their lanes are free `delay` seconds after the next `save`.
+        """
+        lanes = [self._held.pop(key).lane for key in keys if key in self._held]
+        after = round(delay * 1000)
+        self._unfreed += [Release(lane=lane, delay=after, failed=bool(failed), reason=failed) for lane in lanes]
 
     def give_all_back(self) -> None:
         """Let go of every turn."""

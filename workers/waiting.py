@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Collection
+from typing import Any
 
 from engine.errors import StoreUnavailable
 from engine.keys import Direction, Shard
@@ -36,7 +37,7 @@ def backoff(attempts: int, jitter: float) -> float:
     return min(LONGEST_BACKOFF, doubled) * (0.5 + jitter / 2)
 
 
-async def cancelled(tasks: Collection[asyncio.Task[None]]) -> None:
+async def cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks until all have ended; a single cancellation may get lost below, in a client that is closing its connection."""
     left = set(tasks)
     while left:

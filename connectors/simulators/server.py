@@ -10,6 +10,9 @@ from typing import Any, Self
 
 from aiohttp import web
 
+#: The files of a form, in its request.
+_UPLOADS: web.RequestKey[list[Any]] = web.RequestKey("uploads", list)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
@@ -46,12 +49,26 @@ class Call:
     at: float
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A file that a platform keeps."""
+
+    content: bytes
+    mime: str = "application/octet-stream"
+    #: Name and value of the header that opens it; empty: anybody may have it.
+    opened_by: tuple[str, str] = ("", "")
+    #: Where it says the file is instead.
+    moved_to: str = ""
+
+
 class Simulator:
     """One platform on a free port of 127.0.0.1; subclasses add its routes and what they answer."""
 
     def __init__(self) -> None:
         #: Every request, in order, those that went wrong too.
         self.calls: list[Call] = []
+        #: By path; whatever the platform is, it gives them to GET.
+        self.files: dict[str, Stored] = {}
         #: For the next requests whose path ends so, in order; `None` serves one well.
         self._faults: list[tuple[str, deque[Fault | None]]] = []
         self.port = 0
@@ -67,6 +84,11 @@ class Simulator:
     def routes(self) -> Sequence[web.RouteDef]:
         """The platform's own routes."""
         raise NotImplementedError
+
+    def keep(self, path: str, content: bytes, **how: Any) -> str:
+        """Keep a file; its address."""
+        self.files[path] = Stored(content, **how)
+        return self.url + path
 
     def go_wrong(self, path: str, *faults: Fault | None) -> None:
         """What becomes of the next requests whose path ends with `path`."""
@@ -98,7 +120,7 @@ class Simulator:
 
     async def _serve(self) -> None:
         application = web.Application(middlewares=[self._guard], client_max_size=64 * 1024 * 1024)
-        application.add_routes(self.routes())
+        application.add_routes([*self.routes(), web.get("/{path:.*}", self._file)])
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -113,9 +135,27 @@ class Simulator:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        file = self.files.get(request.path)
+        if file is None:
+            raise web.HTTPNotFound
+        name, value = file.opened_by
+        if name and request.headers.get(name) != value:
+            raise web.HTTPUnauthorized
+        if file.moved_to:
+            raise web.HTTPFound(file.moved_to)
+        return web.Response(body=file.content, content_type=file.mime)
+
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.calls.append(await _read(request, self._loop.time()))
+        try:
+            return await self._answer_to(request, handler)
+        finally:
+            for file in request.get(_UPLOADS, ()):
+                file.close()
+
+    async def _answer_to(self, request: web.Request, handler: Any) -> web.StreamResponse:
         fault = self._fault(request.path)
         if fault is None:
             response: web.StreamResponse = await handler(request)
@@ -176,6 +216,7 @@ async def _read(request: web.Request, at: float) -> Call:
 async def _form(request: web.Request) -> dict[str, Any]:
     """The fields of a form; a file is its bytes."""
     form = await request.post()
+    request[_UPLOADS] = [value.file for value in form.values() if isinstance(value, web.FileField)]
     return {name: value.file.read() if isinstance(value, web.FileField) else value for name, value in form.items()}
 
 

@@ -4,37 +4,23 @@ Texts of errors are those of tdlib's server.
 """
 
 import asyncio
-import html
 import json
 import time
 from collections.abc import Callable, Sequence
-from html.parser import HTMLParser
 from typing import Any
 
 import httpx
 from aiohttp import web
 
 from connectors.simulators.server import Simulator
+from connectors.simulators.telegram_markup import Refused, visible
 
-#: Elements of Telegram's HTML.
-_ELEMENTS = {"b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "code", "pre", "a", "blockquote", "tg-spoiler", "span"}
 #: How far ahead of the newest update an offset may be. [S] tdlib's TQueue.
 _FAR = 10
 #: UTF-16 units of a text, and bytes of a button's data.
 _LONGEST, _LONGEST_DATA = 4_096, 64
 #: Fields that are text whatever stands in them.
-_TEXTS = {"text", "url", "secret_token", "callback_query_id", "parse_mode", "action"}
-
-
-class Refused(Exception):
-    """An answer that is no 2xx."""
-
-    def __init__(self, status: int, description: str, **parameters: int) -> None:
-        super().__init__(description)
-        self.status = status
-        self.answer = {"ok": False, "error_code": status, "description": description}
-        if parameters:
-            self.answer["parameters"] = parameters
+_TEXTS = {"text", "url", "secret_token", "callback_query_id", "parse_mode", "action", "file_id"}
 
 
 class SimulatedTelegram(Simulator):
@@ -65,6 +51,8 @@ class SimulatedTelegram(Simulator):
         #: How often a poll was ended by another one.
         self.conflicts = 0
         self._polls = 0
+        #: Paths by `file_id`.
+        self.paths: dict[str, str] = {}
         self._next_update, self._next_message = 1_000, 500
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -109,6 +97,17 @@ class SimulatedTelegram(Simulator):
         query = {"id": f"press-{self._next_update}", "from": person, "chat_instance": "1", "data": data}
         return self.happens({"callback_query": query | ({"message": message} if message else {})})
 
+    def uploaded(self, file_id: str, content: bytes) -> str:
+        """A file that somebody sent; its id."""
+        self.paths[file_id] = f"voice/{file_id}.oga"
+        self.keep(f"/file/bot{self.token}/{self.paths[file_id]}", content)
+        return file_id
+
+    def _get_file(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["file_id"] not in self.paths:
+            raise Refused(400, "Bad Request: wrong file_id or the file is temporarily unavailable")
+        return {"file_id": asked["file_id"], "file_unique_id": "u", "file_path": self.paths[asked["file_id"]]}
+
     async def _call(self, request: web.Request) -> web.Response:
         methods: dict[str, Callable[[dict[str, Any]], Any]] = {
             "getMe": self._me,
@@ -120,6 +119,7 @@ class SimulatedTelegram(Simulator):
             "sendChatAction": self._act,
             "sendMessageDraft": self._draft,
             "answerCallbackQuery": self._answer,
+            "getFile": self._get_file,
         }
         method = request.match_info["method"]
         try:
@@ -228,52 +228,6 @@ class SimulatedTelegram(Simulator):
         if not isinstance(chat, int) or not chat or chat in self.unknown:
             raise Refused(400, "Bad Request: chat not found")
         return chat
-
-
-def visible(text: str) -> str:
-    """What is seen of Telegram's HTML.
-
-    :raises Refused: it is not that.
-    """
-    reader = _Reader()
-    reader.feed(text)
-    reader.close()
-    if reader.open:
-        raise _unparsable(f"Can't find end tag corresponding to start tag {reader.open[-1]}")
-    return html.unescape("".join(reader.seen))
-
-
-class _Reader(HTMLParser):
-    """Strict, as Telegram is."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=False)
-        self.open: list[str] = []
-        self.seen: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in _ELEMENTS:
-            raise _unparsable(f'Unsupported start tag "{tag}"')
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            raise _unparsable(f'Unmatched end tag "{tag}"')
-
-    def handle_data(self, data: str) -> None:
-        if "<" in data:
-            raise _unparsable("Unclosed start tag")
-        self.seen.append(data)
-
-    def handle_entityref(self, name: str) -> None:
-        self.seen.append(f"&{name};")
-
-    def handle_charref(self, name: str) -> None:
-        self.seen.append(f"&#{name};")
-
-
-def _unparsable(why: str) -> Refused:
-    return Refused(400, f"Bad Request: can't parse entities: {why}")
 
 
 async def _fields(request: web.Request) -> dict[str, Any]:

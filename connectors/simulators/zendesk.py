@@ -150,6 +150,7 @@ def triggered(**fields: Any) -> dict[str, Any]:
         "comment_id": "54509363035291",
         "comment_public": "true",
         "comment_text": "Where is my order?",
+        "attachments": "",
         "author_id": "501",
         "updater_id": "501",
         "updater_role": "End-user",
