@@ -70,9 +70,14 @@ class Api:
                 raise
             raise RetryLater(str(error), after=0) from error
 
-    async def file(self, address: str, *, most: int, hosts: tuple[str, ...]) -> bytes:
-        """A file of a message, by what the payload said; see `connectors.downloads`."""
-        home = Home(platform=self._platform, base_url=self._base_url, headers=self._opening, hosts=hosts)
+    async def file(self, address: str, *, most: int, hosts: tuple[str, ...] = (), opened: bool = False) -> bytes:
+        """A file of a message, by what the payload said; see `connectors.downloads`.
+
+        :param opened: the platform itself has made the address, and wants to see the token; a person could have it opened for a
+            page of the API otherwise.
+        """
+        headers = self._opening if opened else {}
+        home = Home(platform=self._platform, base_url=self._base_url, headers=headers, hosts=hosts)
         return await download(home, address, most=most)
 
     async def close(self) -> None:

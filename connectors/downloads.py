@@ -18,6 +18,8 @@ MOST_REDIRECTS = 3
 #: Refused for now.
 _PASSING = frozenset({408, 409, 425, 429})
 _HTTPS = 443
+#: What is no file that could be heard or seen, unless a server calls everything so.
+_PAGES = ("text/", "application/json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +116,6 @@ def _judge(answer: httpx.Response, most: int) -> None:
         raise RetryLater(f"the file's server answered {status}", after=wait_asked(answer.headers.get("retry-after", "")))
     if not answer.is_success:
         raise Unreadable(f"the file's server answered {status}")
-    if answer.headers.get("content-type", "").startswith("text/html"):
-        # Slack answers so where the token may not read files, and so does any page to log in.
-        raise Unreadable("a page of HTML came instead of the file: check the token's rights")
     if size.isdigit() and int(size[:20]) > most:
         raise too_large(most)
 
@@ -127,6 +126,10 @@ async def _content(answer: httpx.Response, most: int) -> bytes:
         found += chunk
         if len(found) > most:
             raise too_large(most)
+    page = answer.headers.get("content-type", "").lower().startswith(_PAGES)
+    if page and found.lstrip()[:1] in (b"<", b"{", b"["):
+        # Slack answers so where the token may not read files, and so does any page to log in.
+        raise Unreadable("a page came instead of the file: check the token's rights")
     return bytes(found)
 
 

@@ -156,7 +156,7 @@ class Zammad:
     async def fetch(self, address: Address, media: Media, most: int) -> bytes:
         api, ticket_id = self._reach(address)
         place = f"{self._desks[address.channel].base_url.rstrip('/')}/api/v1/ticket_attachment/{ticket_id}/{media.reference}"
-        return await api.file(place, most=most, hosts=())
+        return await api.file(place, most=most, opened=True)
 
     async def check(self) -> Sequence[Check]:
         return [await check(self._client(desk), desk.name) for desk in self._desks.values()]

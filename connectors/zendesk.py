@@ -134,7 +134,7 @@ class Zendesk:
         return Receipt(delivery=delivery.id, platform_id=done[steps[-1]]) if all(step in done for step in steps) else None
 
     async def fetch(self, address: Address, media: Media, most: int) -> bytes:
-        return await self._api(self._desk(address).account).file(media.reference, most=most, hosts=self._hosts)
+        return await self._api(self._desk(address).account).file(media.reference, most=most, hosts=self._hosts, opened=True)
 
     async def check(self) -> Sequence[Check]:
         asked = (checks(self._api(desk.account), desk.account) for desk in self._desks.values())

@@ -184,8 +184,9 @@ def test_what_may_be_well_later_says_when(desk: Simulator, fault: Fault, after: 
         Fault(status=401),
         Fault(status=403),
         Fault(status=200, headers={"content-type": "text/html"}, body="<html>"),
+        Fault(status=200, body={"users": []}),
     ],
-    ids=["404", "401", "403", "html"],
+    ids=["404", "401", "403", "html", "json"],
 )
 def test_what_is_gone_or_not_the_file_never_comes(desk: Simulator, fault: Fault) -> None:
     desk.go_wrong("/a.ogg", fault)

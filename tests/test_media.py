@@ -151,7 +151,6 @@ def same(url: str) -> str:
 
 
 _BASIC = base64.b64encode(f"{zendesk.EMAIL}/token:{zendesk.API_TOKEN}".encode()).decode()
-_KEY = base64.b64encode(f"{sunshine.KEY_ID}:{sunshine.KEY_SECRET}".encode()).decode()
 CASES = [
     Case(
         "slack",
@@ -211,7 +210,6 @@ CASES = [
         SunshineSimulator,
         sunshine_body,
         "/media/a.ogg",
-        ("authorization", f"Basic {_KEY}"),
     ),
     Case(
         "intercom",
@@ -398,6 +396,16 @@ def test_a_file_is_fetched_with_the_tokens_of_its_account(case: Case) -> None:
     with case.server() as server:
         message = kept(case, server)
         assert fetch(case, server, message.address, message.media[0]) == CONTENT
+
+
+@each_case
+def test_an_address_that_a_customer_may_have_written_opens_no_page_of_the_api(case: Case) -> None:
+    with case.server() as server:
+        message = kept(case, server)
+        fetch(case, server, message.address, message.media[0])
+        (call,) = server.to(case.path)
+    secrets = {"authorization", "api_access_token"} & set(call.headers)
+    assert secrets == ({case.opened_by[0]} if case.opened_by[0] else set())
 
 
 @each_case
