@@ -127,7 +127,7 @@ async def _content(answer: httpx.Response, most: int) -> bytes:
         if len(found) > most:
             raise too_large(most)
     page = answer.headers.get("content-type", "").lower().startswith(_PAGES)
-    if page and found.lstrip()[:1] in (b"<", b"{", b"["):
+    if page and found.lstrip().startswith((b"<", b"{", b"[")):
         # Slack answers so where the token may not read files, and so does any page to log in.
         raise Unreadable("a page came instead of the file: check the token's rights")
     return bytes(found)

