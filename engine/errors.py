@@ -4,6 +4,7 @@
     ├── SettingsError           an environment variable is unknown or has a bad value
     ├── StartError              a process cannot start as asked (port in use, no Redis binary, no permission)
     ├── DecodeError             stored bytes are not what their type says
+    │   └── NewerSchema         a newer version wrote them: they wait for a process that knows it
     ├── NoSuchLetter            no dead letter has this id, or more than one begins with it
     ├── NotReplayable           a dead letter that is no message, or that somebody else was faster with
     ├── SealError               sealed bytes cannot be opened: a key is missing, or they were changed
@@ -69,6 +70,10 @@ class NoSuchLetter(ReplymillError):
 
 class NotReplayable(ReplymillError):
     """A dead letter that is no message, or that somebody else was faster with."""
+
+
+class NewerSchema(DecodeError):
+    """A newer version wrote the bytes: they wait for a process that knows it."""
 
 
 class SealError(ReplymillError):

@@ -14,6 +14,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `<d>:suspect` | zset by deadline | while not empty | the same | claim, sweep | lanes on their last attempt, which a worker takes alone |
 | `<d>:spent` | zset by deadline | while not empty | the same | sweep | lanes without attempts left, which need an outcome |
 | `<d>:due` | zset by time | while not empty | the same | claim, sweep | lanes that wait for a time: quiet period, retry, rate limit |
+| `<d>:newer` | zset by time | ten seconds after its last entry | release | status | lanes given back because a newer version wrote their head, and until when that counts |
 | `<d>:leased` | zset by time | while not empty | claim, renew, intend, commit | sweep | leased lanes by the end of the lease; inbound ones by the head's deadline if it is first |
 | `<d>:heads` | zset by time | while not empty | the same | backlog | received_at of each head, deferred lanes apart: the age of the backlog |
 | `<d>:stats` | hash | always | all that add or remove | backlog, claim | `messages`, and `deferred` of them; `clock` of the ring; `rest` where lanes other than suspects are next |
@@ -116,6 +117,9 @@ class Shard:
 
     def bell(self, direction: Direction) -> str:
         return f"{self.prefix}{direction}:bell"
+
+    def newer(self, direction: Direction) -> str:
+        return f"{self.prefix}{direction}:newer"
 
     def history(self, ref: str) -> str:
         return f"{self.prefix}h:{ref}"

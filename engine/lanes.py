@@ -181,7 +181,7 @@ class Lanes:
 
     def release(self, shard: Shard, direction: Direction, releases: Sequence[Release]) -> Call[int]:
         """Give leased lanes back, at once or after a delay; says how many were still ours."""
-        lanes = [(r.lane.ref, r.lane.token, r.delay, r.failed, r.keep_intent, r.reason) for r in releases]
+        lanes = [(r.lane.ref, r.lane.token, r.delay, r.failed, r.keep_intent, r.reason, r.newer) for r in releases]
         return self.noted("release", shard, self._bounds(direction) | {"lanes": lanes}, (), int)
 
     def intend(self, lane: Lane, delivery_id: str) -> Call[tuple[bool, str]]:

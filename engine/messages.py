@@ -5,11 +5,11 @@ Bodies are JSON arrays with a leading schema number: compact (a waiting message 
 """
 
 from enum import StrEnum
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from engine.errors import DecodeError
+from engine.errors import DecodeError, NewerSchema
 
 #: Version of the encodings below. A reader refuses a version it does not know.
 SCHEMA = 1
@@ -32,6 +32,17 @@ class Entry(NamedTuple):
     body: bytes
 
 
+T = TypeVar("T")
+
+
+def _element(raw: bytes, place: int, kind: type[T]) -> T | None:
+    """One element of an array, whatever the others are; None if it is not there or of another kind."""
+    try:
+        return msgspec.json.decode(msgspec.json.decode(raw, type=list[msgspec.Raw])[place], type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, IndexError):
+        return None
+
+
 class Wire(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """A type that encodes and decodes itself; decoding fails with `DecodeError` alone."""
 
@@ -43,16 +54,17 @@ class Wire(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def decode(cls, raw: bytes) -> Self:
         """The value from bytes made by `encode`.
 
-        :raises DecodeError: for any bytes that `encode` cannot have made, or of a schema from another version.
+        :raises NewerSchema: for bytes of a newer version.
+        :raises DecodeError: for any others that `encode` cannot have made.
         """
+        schema = _element(raw, 0, int) if "schema" in cls.__struct_fields__ else None
+        if schema is not None and schema != SCHEMA:
+            kind = NewerSchema if schema > SCHEMA else DecodeError
+            raise kind(cls.__name__, raw, ValueError(f"schema {schema}, this version reads {SCHEMA}"))
         try:
-            value = msgspec.json.decode(raw, type=cls)
+            return msgspec.json.decode(raw, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(cls.__name__, raw, error) from error
-        schema = getattr(value, "schema", SCHEMA)
-        if schema != SCHEMA:
-            raise DecodeError(cls.__name__, raw, ValueError(f"schema {schema}, this version reads {SCHEMA}"))
-        return value
 
 
 class Address(Wire, frozen=True, array_like=True, kw_only=True):
@@ -132,6 +144,16 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
         return msgspec.structs.replace(
             message, id=entry.id, received_at=entry.received_at, deadline=entry.deadline, revision=entry.revision
         )
+
+    @classmethod
+    def outline(cls, entry: Entry) -> Self | None:
+        """What can be read of a message that a newer version wrote: its address, without which None, and its first id."""
+        address = _element(entry.body, 1, Address)
+        ids = _element(entry.body, 4, tuple[str, ...]) or (entry.id,)
+        if address is None:
+            return None
+        times = {"received_at": entry.received_at, "deadline": entry.deadline, "revision": entry.revision}
+        return cls(address=address, sender="", text="", dedupe_ids=ids, id=entry.id, **times)
 
 
 class Role(StrEnum):

@@ -151,6 +151,8 @@ class Release:
     keep_intent: bool = False
     #: Why an attempt failed, for the dead letter and the trace.
     reason: str = ""
+    #: What leads the lane is of a newer version.
+    newer: bool = False
 
 
 @dataclass(frozen=True)

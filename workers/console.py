@@ -15,6 +15,7 @@ from engine.messages import Delivery, Reply, Source
 from engine.moves import Backlog, Verdict
 from engine.settings import Settings
 from engine.store import adopt, connect, reachable
+from workers.newer import waiting_lanes
 
 #: One blocking read, seconds; under the socket time-out.
 SLICE = 2.0
@@ -51,6 +52,7 @@ def status(settings: Settings) -> dict[str, Any]:
         # One may have gone since it was named.
         workers = [_texts(found) for name in names if (found := client.hgetall(name))]
         history = [msgspec.json.decode(sample) for sample in client.lrange(FIGURES, 0, -1)]
+        newer = waiting_lanes(settings, client)
     return {
         "inbound": _sum([inbound for inbound, _ in pairs]),
         "outbound": _sum([outbound for _, outbound in pairs]),
@@ -58,6 +60,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "answered_per_s": sum(float(worker["rate"]) for worker in workers if worker.get("loop") == "answer"),
         "tokens_per_s": sum(float(worker["tokens_rate"]) for worker in workers if worker.get("loop") == "answer"),
         "history": history,
+        "newer": newer,
     }
 
 

@@ -16,7 +16,7 @@ import structlog
 from connectors.contract import Platform
 from connectors.platforms import table
 from engine.durability import adopt
-from engine.errors import DecodeError, DeliveryRefused, RetryLater, StoreUnavailable, Unclear, Withdrawn
+from engine.errors import DecodeError, DeliveryRefused, NewerSchema, RetryLater, StoreUnavailable, Unclear, Withdrawn
 from engine.keys import Direction, Shard
 from engine.lanes import Lanes
 from engine.messages import Delivery
@@ -28,6 +28,7 @@ from engine.trace import Clock
 from workers.batching import Round
 from workers.figures import LIFE, Figures
 from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
+from workers.newer import NEWER_WAIT, Newer
 from workers.outcomes import delivered, overdue, parts_of, undelivered, withdrawn
 from workers.sending import Sending
 from workers.showing import Shows
@@ -55,6 +56,7 @@ class Delivering:
         self._clock = Clock()
         self._round = Round(self.lanes.shards)
         self._away = Away("deliver")
+        self._newer = Newer(Direction.OUT)
         #: What is being sent, by task.
         self._sending: dict[asyncio.Task[None], Lane] = {}
         self._bells: list[asyncio.Task[None]] = []
@@ -108,6 +110,9 @@ class Delivering:
         except DeliveryRefused as refused:
             bound.warning("refused for good; kept as a dead letter", action="delivery.refused", reason=str(refused))
             await self._commit(lane, undelivered(lane, str(refused), tried=str(refused)))
+        except NewerSchema as newer:
+            self._newer.note(newer)
+            await self._defer(lane, NEWER_WAIT, newer=True)
         except DecodeError as error:
             bound.error("not a delivery; kept as a dead letter", action="delivery.unreadable", error=str(error))
             await self._commit(lane, undelivered(lane, str(error)))
@@ -185,9 +190,9 @@ class Delivering:
             await self._defer(lane, wait)
         return wait > 0
 
-    async def _defer(self, lane: Lane, delay: int) -> None:
+    async def _defer(self, lane: Lane, delay: int, *, newer: bool = False) -> None:
         """Give the lane back for so many milliseconds; nothing has failed."""
-        release = Release(lane=lane, delay=delay, keep_intent=bool(lane.intent))
+        release = Release(lane=lane, delay=delay, keep_intent=bool(lane.intent), newer=newer)
         await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
 
     async def _again(self, lane: Lane, reason: str, *, after: float = 0, keep_intent: bool = False) -> None:

@@ -19,6 +19,7 @@ from engine.keys import META
 from engine.settings import Settings, library_variable
 from engine.sources import Kind, Source
 from workers import doctor_media, doctor_platforms, home
+from workers.newer import waiting_lanes
 
 #: Seconds by which the clocks of Redis and of this machine may differ; signatures are good for 300.
 CLOCK_SKEW = 5.0
@@ -140,6 +141,9 @@ def _redis(settings: Settings) -> list[Finding]:
         seconds, microseconds = nodes[0].time()
         findings.append(_durable(client, settings))
         findings.append(judge_clock(seconds + microseconds / 1e6 - time.time()))
+        if newer := waiting_lanes(settings, client):
+            advice = "start workers of the newer version, or see docs/upgrades.md for the way back"
+            findings.append(Finding("versions", Level.WARN, f"{newer} conversations wait for a newer version", advice))
         if client.exists(META):
             store.adopt(client, settings)
     client.close()

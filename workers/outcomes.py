@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from engine.errors import DecodeError
+from engine.errors import DecodeError, NewerSchema
 from engine.keys import Direction
 from engine.messages import Action, Delivery, Entry, InboundMessage, Owner, Receipt, Reply, Role, Source, Turn
 from engine.moves import Lane, Outcome, Overdue
@@ -51,13 +51,23 @@ def overdue(found: Overdue, settings: Settings, *, at: int) -> tuple[Lane, Outco
         return lane, undelivered(lane, f"not delivered: {exhausted or 'its deadline is over'}")
     messages, broken = read(lane.entries)
     if broken is not None:
-        return only(lane, broken[0]), unreadable(str(broken[1]))
+        return _unread(lane, *broken, settings, at=at)
     lane = only(lane, *lane.entries[: len(messages)])
     if lane.owner is not Owner.BOT:
         return lane, kept_for_person(lane, messages)
     question = "\n".join(message.shown for message in messages)
     reply = apology(messages, settings.apology)
     return lane, replace(answered(lane, reply, question=question, at=at, state="apologised"), dead=exhausted)
+
+
+def _unread(lane: Lane, entry: Entry, error: DecodeError, settings: Settings, *, at: int) -> tuple[Lane, Outcome]:
+    """What nobody could read in time becomes a dead letter; who wrote to a newer version gets the apology too."""
+    lane = only(lane, entry)
+    outline = InboundMessage.outline(entry) if isinstance(error, NewerSchema) and lane.owner is Owner.BOT else None
+    if outline is None:
+        return lane, unreadable(str(error))
+    said = answered(lane, apology([outline], settings.apology), question="", at=at, state="apologised")
+    return lane, replace(said, turns=(), dead=str(error))
 
 
 def delivered(lane: Lane, delivery: Delivery, receipt: Receipt, *, at: int) -> Outcome:

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from connectors.platforms import STREAMING
-from engine.errors import ReplymillError
+from engine.errors import NewerSchema, ReplymillError
 from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Conversation, Owner, Reply
@@ -18,6 +18,7 @@ from engine.responder import Question
 from engine.settings import Settings
 from engine.store import Client
 from engine.trace import Clock
+from workers.newer import NEWER_WAIT, Newer
 from workers.outcomes import answered, kept_for_person, only, overdue, read, unreadable
 
 log = structlog.get_logger()
@@ -66,6 +67,7 @@ class Turns:
         self._held: dict[str, Held] = {}
         self._unsaved: deque[Unsaved] = deque()
         self._unfreed: list[Release] = []
+        self._newer = Newer(Direction.IN)
 
     def __contains__(self, key: str) -> bool:
         return key in self._held
@@ -164,6 +166,10 @@ class Turns:
         messages, broken = read(lane.entries)
         if broken is not None:
             entry, error = broken
+            if isinstance(error, NewerSchema):
+                self._newer.note(error)
+                self._unfreed.append(Release(lane=lane, delay=NEWER_WAIT, newer=True))
+                return None
             log.error("not a message; kept as a dead letter", action="answer.unreadable", message=entry.id, error=str(error))
             self._settle(only(lane, entry), unreadable(str(error)))
             return None
