@@ -152,8 +152,8 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
         ids = _element(entry.body, 4, tuple[str, ...]) or (entry.id,)
         if address is None:
             return None
-        times = {"received_at": entry.received_at, "deadline": entry.deadline, "revision": entry.revision}
-        return cls(address=address, sender="", text="", dedupe_ids=ids, id=entry.id, **times)
+        found = cls(address=address, sender="", text="", dedupe_ids=ids, id=entry.id)
+        return msgspec.structs.replace(found, received_at=entry.received_at, deadline=entry.deadline, revision=entry.revision)
 
 
 class Role(StrEnum):
