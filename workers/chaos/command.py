@@ -111,7 +111,7 @@ def _told(console: Console, line: Callable[[Any, float], str]) -> Iterator[Calla
             nonlocal last
             if time.monotonic() - last >= _LINES:
                 last = time.monotonic()
-                console.print(line(progress, last - began))
+                console.print(line(progress, last - began), soft_wrap=True)
 
         yield show
         return

@@ -24,7 +24,7 @@ class Fault(Protocol):
 
     @property
     def ambiguous(self) -> bool:
-        """Whether a send may take effect without anybody knowing it."""
+        """Whether a send that is under way may have taken effect without anybody knowing it; a platform counts what it drops."""
 
     async def inject(self, world: World, rng: random.Random) -> None:
         """Let it happen, and take it back; cancelled, it is taken back at once."""
@@ -52,7 +52,7 @@ class Kill:
     ambiguous: bool = True
 
     async def inject(self, world: World, rng: random.Random) -> None:
-        name = rng.choice([name for role in self.roles for name in world.names(role)])
+        name = rng.choice(world.names(*self.roles))
         world.kill(name)
         try:
             await asyncio.sleep(rng.uniform(*self.down))
@@ -71,7 +71,7 @@ class Pause:
     ambiguous: bool = True
 
     async def inject(self, world: World, rng: random.Random) -> None:
-        name = rng.choice([name for role in self.roles for name in world.names(role)])
+        name = rng.choice(world.names(*self.roles))
         world.pause(name)
         try:
             await asyncio.sleep(rng.uniform(*self.seconds) if self.seconds else _PAST_LEASE * world.lease)
@@ -97,7 +97,7 @@ class Drop:
 
     meaning: str
     after_effect: bool
-    ambiguous: bool = True
+    ambiguous: bool = False
 
     async def inject(self, world: World, rng: random.Random) -> None:
         for side in world.sides.values():

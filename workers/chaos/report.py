@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from workers.chaos.ledger import Account, Recovery, percentiles, uncertain
+from workers.chaos.ledger import Recovery, percentiles, uncertain
 from workers.chaos.run import Progress, Result
 
 #: Columns of the ledger and where they stand in an account.
@@ -40,15 +40,18 @@ def figures(result: Result) -> dict[str, Any]:
 
 
 def ledger(result: Result) -> Table:
-    """What became of the messages, a line a platform."""
+    """What became of the messages, a column a platform."""
     table = Table(title="Ledger, from the platforms' side", caption=_caption(result), caption_justify="left")
-    table.add_column("platform")
-    for name in (*_COUNTS, "uncertain", "p50", "p95", "p99"):
-        table.add_column(name, justify="right")
-    for platform, account in result.accounts.items():
-        rule = result.rules[platform]
-        doubtful = "-" if rule.sure else f"{uncertain(account, rule)} of {rule.ambiguous}"
-        table.add_row(platform, *(_count(account, rule.sure, name) for name in _COUNTS), doubtful, *_times(account))
+    table.add_column("messages")
+    for platform in result.accounts:
+        table.add_column(platform, justify="right")
+    for name in _COUNTS:
+        table.add_row(name, *(_count(result, platform, name) for platform in result.accounts))
+    table.add_row("uncertain", *(_doubtful(result, platform) for platform in result.accounts), end_section=True)
+    times = {platform: percentiles(account.times) for platform, account in result.accounts.items()}
+    for name in ("p50", "p95", "p99"):
+        shown = (f"{found[name]:.2f} s" if name in found else "-" for found in times.values())
+        table.add_row(f"answered after, {name}", *shown)
     return table
 
 
@@ -93,16 +96,20 @@ def _caption(result: Result) -> str:
     return "; ".join([f"{result.seconds:.0f} s", *apart, *died])
 
 
-def _count(account: Account, sure: bool, name: str) -> Text:
+def _count(result: Result, platform: str, name: str) -> Text:
+    account, rule = result.accounts[platform], result.rules[platform]
     count = getattr(account, _COUNTS[name])
-    if name == "twice" and sure:
+    if name == "twice" and (rule.sure or rule.unclear == "at-most-once"):
         count += account.repeated
+    if name == "lost" and not rule.sure and rule.unclear == "at-most-once":
+        count = 0
     return Text(f"{count:,}", style="bold red" if name in _FAULTS and count else "")
 
 
-def _times(account: Account) -> list[str]:
-    found = percentiles(account.times)
-    return [f"{found[name]:.1f} s" if name in found else "-" for name in ("p50", "p95", "p99")]
+def _doubtful(result: Result, platform: str) -> str:
+    """Of how many sends that may have led to it."""
+    rule = result.rules[platform]
+    return "-" if rule.sure else f"{uncertain(result.accounts[platform], rule)} of {rule.ambiguous}"
 
 
 def _account(result: Result, platform: str) -> Mapping[str, Any]:

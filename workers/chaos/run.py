@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -19,6 +18,8 @@ from workers.chaos.world import World
 _AGAIN, _PATIENCE = 0.3, 10.0
 #: Seconds between looks whether all is settled.
 _LOOK = 0.25
+#: Between counts of what is settled while messages are sent, seconds; a count of 10,000 messages takes 50 ms.
+_COUNT = 5.0
 #: After everything is settled, so many leases are left to whoever was stopped or slow to say something twice.
 _LATE = 1.5
 #: With nothing on its way for so many leases, what is not settled never will be.
@@ -130,14 +131,10 @@ class Run:
 
     async def _attempt(self, http: aiohttp.ClientSession, message: Planned) -> bool:
         side = self._world.sides[message.platform]
-        asked = side.request(message)
-        with suppress(aiohttp.ClientError, TimeoutError, OSError):  # no answer: it is sent again
-            async with http.post(self._world.url + asked.path, data=asked.body, headers=dict(asked.headers)) as answer:
-                said = await answer.read()
-                if 200 <= answer.status < 300:
-                    side.accepted(message, said)
-                    return True
-        return False
+        try:
+            return await side.deliver(http, self._world.url, message)
+        except (aiohttp.ClientError, TimeoutError, OSError):  # no answer: it is sent again
+            return False
 
     # -- breaking -------------------------------------------------------------------------------------------------------------
 
@@ -151,10 +148,9 @@ class Run:
         fault, at = FAULTS[strike.name], time.monotonic()
         self._struck.append(Struck(name=strike.name, at=at))
         self.progress.strikes, self.progress.latest = len(self._struck), strike.name
+        for platform, side in self._world.sides.items() if fault.ambiguous else ():
+            self._under_way[platform] += side.sent_between(at - _UNDER_WAY, at)
         await fault.inject(self._world, random.Random(strike.seed))  # noqa: S311 - a schedule, no secret
-        if fault.ambiguous and time.monotonic() > at:
-            for platform, side in self._world.sides.items():
-                self._under_way[platform] += side.sent_between(at - _UNDER_WAY, at)
 
     # -- waiting --------------------------------------------------------------------------------------------------------------
 
@@ -163,11 +159,12 @@ class Run:
 
     async def _wait_settled(self) -> None:
         """Until every message has its outcome, or nothing can come any more; then a while for what must not come."""
-        lease, quiet_since = self._world.lease, time.monotonic()
+        lease, quiet_since, known = self._world.lease, time.monotonic(), 0
         while self._unsettled():
             await asyncio.sleep(_LOOK)
-            if await asyncio.to_thread(self._world.waiting) != 0:
-                quiet_since = time.monotonic()
+            posted = len(self._posts())
+            if posted > known or await asyncio.to_thread(self._world.waiting) != 0:
+                quiet_since, known = time.monotonic(), posted
             if time.monotonic() - quiet_since > _GIVEN_UP * lease:
                 break
         await asyncio.sleep(_LATE * lease)
@@ -178,8 +175,12 @@ class Run:
         return any(account.lost for account in accounts.values())
 
     async def _keep_telling(self) -> None:
+        counted = 0.0
         while True:
             self.progress.sent, self.progress.accepted = len(self._sent_at), len(self._accepted_at)
+            if time.monotonic() - counted > _COUNT:
+                self._unsettled()
+                counted = time.monotonic()
             self._tell(self.progress)
             await asyncio.sleep(_LOOK)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
+
 from connectors.signatures import secret_bytes, sign
 from connectors.simulators.server import Fault, Simulator
 from connectors.simulators.slack import Slack
@@ -72,6 +74,16 @@ class Side:
     def request(self, message: Planned) -> Request:
         """How the message comes in; signed anew at each attempt."""
         raise NotImplementedError
+
+    async def deliver(self, http: aiohttp.ClientSession, url: str, message: Planned) -> bool:
+        """Send a message to the bot at `url`, once; whether the bot has acknowledged it."""
+        asked = self.request(message)
+        async with http.post(url + asked.path, data=asked.body, headers=dict(asked.headers)) as answer:
+            said = await answer.read()
+            if 200 <= answer.status < 300:
+                self.accepted(message, said)
+                return True
+        return False
 
     def accepted(self, message: Planned, answer: bytes) -> None:
         """The bot has acknowledged a message so."""

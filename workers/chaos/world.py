@@ -75,9 +75,9 @@ class World:
     #: How often a process ended by itself.
     ended: dict[str, int] = field(default_factory=dict)
 
-    def names(self, role: str) -> list[str]:
-        """The processes of a role, in order."""
-        return sorted(name for name in self.children if name.partition("-")[0] == role)
+    def names(self, *roles: str) -> list[str]:
+        """The processes of some roles, in order."""
+        return sorted(name for name in self.children if name.partition("-")[0] in roles)
 
     def kill(self, name: str) -> None:
         """SIGKILL; it stays down until it is brought back."""
