@@ -15,6 +15,9 @@ log = structlog.get_logger()
 
 #: Pauses between attempts to connect, seconds.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+#: Between looks whether Redis answers, and how long an answer may take, seconds; after two in vain nobody waits for it any more.
+LOOK_EVERY, LOOK_TIMEOUT = 0.5, 1.0
+IN_VAIN = 2
 #: What the check of readiness writes is gone after this time, milliseconds.
 READY_LIFE = 10_000
 
@@ -28,12 +31,16 @@ class Link:
         self._listener: AsyncClient = None
         self._fault: StoreError = StoreUnavailable("Redis has not been reached yet")
         self._connected = asyncio.Event()
+        #: Looks in a row that Redis did not answer.
+        self._missed = 0
 
     @property
     def client(self) -> AsyncClient:
-        """:raises StoreUnavailable: while Redis was never reached, or is not ours."""
+        """:raises StoreUnavailable: while Redis was never reached, is not ours, or is known to be away."""
         if self._client is None:
             raise StoreUnavailable(str(self._fault))
+        if self._missed >= IN_VAIN:
+            raise StoreUnavailable("Redis does not answer")
         return self._client
 
     async def connect(self) -> None:
@@ -50,6 +57,30 @@ class Link:
                 pause = min(pause * 2, LONGEST_PAUSE)
         log.info("connected to Redis", action="web.redis_connected")
         self._connected.set()
+
+    async def watch(self) -> None:
+        """Know that Redis is away, so that requests are refused at once instead of piling up one time-out after the other.
+
+        The nodes of a Cluster fail one by one; there each request finds out by itself.
+        """
+        await self._connected.wait()
+        while not isinstance(self._client, redis.asyncio.RedisCluster):
+            answers = await self._answers()
+            if answers and self._missed >= IN_VAIN:
+                log.info("Redis is back", action="web.redis_back")
+            self._missed = 0 if answers else self._missed + 1
+            if self._missed == IN_VAIN:
+                log.warning("Redis does not answer; requests are refused until it does", action="web.redis_away")
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _answers(self) -> bool:
+        try:
+            with reachable():
+                async with asyncio.timeout(LOOK_TIMEOUT):
+                    await self._client.ping()
+        except StoreUnavailable:
+            return False
+        return True
 
     async def listener(self) -> AsyncClient:
         """Waits for the first connection; the client to subscribe with.
@@ -73,7 +104,7 @@ class Link:
 
     async def _open(self) -> AsyncClient:
         await asyncio.to_thread(check_store, self._settings)
-        return await store.connect_async(self._settings)
+        return await store.connect_async(self._settings, quick=True)
 
 
 def check_store(settings: Settings) -> None:

@@ -37,7 +37,7 @@ class Kept:
             return self._client
         async with self._opening:
             if self._own is None:
-                self._own = await store.connect_async(self._settings)
+                self._own = await store.connect_async(self._settings, quick=True)
         return self._own
 
     async def close(self) -> None:

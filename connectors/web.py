@@ -121,6 +121,7 @@ class Web:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self.tasks = [
             asyncio.create_task(self.link.connect(), name="connect"),
+            asyncio.create_task(self.link.watch(), name="watch"),
             asyncio.create_task(self.hub.listen(), name="listen"),
             *self.doors.listeners(),
         ]

@@ -25,6 +25,8 @@ from engine.settings import Settings
 #: A socket that answers nothing for this long is taken for dead; longer than the longest blocking wait.
 SOCKET_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 3.0
+#: The same where a platform waits, which gives up after three seconds; longer than the wait for the disk.
+QUICK_TIMEOUT, QUICK_CONNECT = 2.4, 1.0
 #: One more try on a fresh connection, after 50 ms: a pooled one may have died while idle. All scripts bear repetition.
 _BACKOFF = ConstantBackoff(0.05)
 
@@ -49,10 +51,10 @@ class _AsyncSentinelPool(SentinelConnectionPool):
             await sentinel.connection_pool.disconnect(inuse_connections=False)
 
 
-def _options() -> dict[str, Any]:
+def _options(*, quick: bool = False) -> dict[str, Any]:
     return {
-        "socket_timeout": SOCKET_TIMEOUT,
-        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": QUICK_TIMEOUT if quick else SOCKET_TIMEOUT,
+        "socket_connect_timeout": QUICK_CONNECT if quick else CONNECT_TIMEOUT,
         "health_check_interval": 30,
         "protocol": 2,
     }
@@ -99,17 +101,20 @@ def connect(settings: Settings) -> Client:
     return redis.Redis.from_url(url, retry=retry, **_options())
 
 
-async def connect_async(settings: Settings) -> AsyncClient:
-    """The asynchronous twin of `connect`."""
-    url = settings.redis_url
-    retry = AsyncRetry(_BACKOFF, 1)
+async def connect_async(settings: Settings, *, quick: bool = False) -> AsyncClient:
+    """The asynchronous twin of `connect`; a `quick` one gives up before a platform does, and so tries a silent server once only."""
+    url, options = settings.redis_url, _options(quick=quick)
+    retry = AsyncRetry(_BACKOFF, 1, (exceptions.ConnectionError,)) if quick else AsyncRetry(_BACKOFF, 1)
     if url.startswith("sentinel://"):
         nodes, name, login = _sentinel(url)
-        sentinel = AsyncSentinel(nodes, sentinel_kwargs={"retry": AsyncRetry(_BACKOFF, 0), **_options()})  # type: ignore[no-untyped-call]
-        return sentinel.master_for(name, connection_pool_class=_AsyncSentinelPool, retry=retry, **login, **_options())
-    if await asyncio.to_thread(is_cluster, url):
-        return redis.asyncio.RedisCluster.from_url(url, **_options())
-    return redis.asyncio.Redis.from_url(url, retry=retry, **_options())
+        sentinel = AsyncSentinel(nodes, sentinel_kwargs={"retry": AsyncRetry(_BACKOFF, 0), **options})  # type: ignore[no-untyped-call]
+        return sentinel.master_for(name, connection_pool_class=_AsyncSentinelPool, retry=retry, **login, **options)
+    with reachable():
+        async with asyncio.timeout(QUICK_TIMEOUT if quick else None):
+            clustered = await asyncio.to_thread(is_cluster, url)
+    if clustered:
+        return redis.asyncio.RedisCluster.from_url(url, **options)
+    return redis.asyncio.Redis.from_url(url, retry=retry, **options)
 
 
 def adopt(client: Client, settings: Settings) -> None:
