@@ -11,16 +11,20 @@ from typing import Any
 import pytest
 import redis
 
+from connectors.simulators.chatwoot import SimulatedChatwoot, raw
 from connectors.simulators.readers import SimulatedReaders
 from connectors.simulators.server import Fault
 from connectors.simulators.telegram import SimulatedTelegram
-from engine.accounts import TelegramBot
+from engine.accounts import ChatwootBot, TelegramBot
 from engine.errors import SettingsError
+from engine.keys import live
 from engine.messages import Address, InboundMessage, Media, MediaKind, Owner, Role, Source
 from engine.moves import Accepted
 from engine.settings import Settings
 from tests import lane_probe
+from tests.conftest import wait_for
 from tests.desk import address
+from tests.doors import opened, ready
 from tests.loops import Mill, mill, small
 from workers.loop import Away, LoopThread
 from workers.perceiving import AHEAD, TRIES
@@ -111,6 +115,38 @@ def test_a_voice_note_is_answered_by_what_is_said_in_it(stage: Stage) -> None:
     assert delivery.reply.source is Source.MODEL
     assert delivery.reply.in_reply_to == (accepted.id,)
     lane_probe.audit(stage.it.desk.client, stage.it.desk.lanes)
+
+
+def test_a_signed_event_is_acknowledged_before_anything_is_fetched_and_its_voice_note_is_answered(
+    settings: Settings, redis_client: redis.Redis, tiny_model: Path, senses: SimulatedReaders
+) -> None:
+    token, secret = "a-token-of-the-tests", "a-secret-of-the-tests"
+    with SimulatedChatwoot(token, secret) as chatwoot:
+        bot = ChatwootBot(name="shop", tenant="shop", base_url=chatwoot.url, access_token=token, secret=secret)
+        configured = small(settings, accounts={"chatwoot": {"shop": bot}}, transcribe=senses.base_url, quiet_chat=0.0)
+        stored = chatwoot.keep("/disk/voice.ogg", VOICE)
+        address = chatwoot.keep("/rails/active_storage/blobs/redirect/voice.ogg", b"", moved_to=stored)
+        attached = [{"id": 1, "file_type": "audio", "data_url": address, "file_size": len(VOICE)}]
+        body = raw(chatwoot.written(chatwoot.opened(1), None, attachments=attached))
+        with opened(dataclasses.replace(configured, quiet_chat_max=0.0)) as door:
+            wait_for(lambda: ready(door))
+            assert door.http.post("/chatwoot/shop", content=body, headers=chatwoot.signed(body)).status_code == 200
+        assert [*chatwoot.calls, *senses.calls] == []
+        with mill(configured, tiny_model, redis_client) as it:
+            it.until(it.posted)
+            it.loop.perceiving.close()
+            talk = Address(platform="chatwoot", tenant="shop", channel="shop/7", thread="1")
+            assert it.desk.history(talk)[0].text == f"[voice note] {SAID}"
+        assert not [call for call in chatwoot.calls if "api_access_token" in call.headers]
+
+
+def test_the_platform_shows_that_somebody_writes_while_a_file_is_read(stage: Stage) -> None:
+    stage.senses.go_wrong("/transcriptions", Fault(delay=0.5))
+    accepted = stage.sends("", "voice")
+    stage.it.until(lambda: stage.asked("/transcriptions"))
+
+    assert stage.it.desk.client.exists(live(accepted.id))
+    assert stage.answered(accepted) == [f"[voice note] {SAID}"]
 
 
 def test_words_beside_a_file_lead_and_every_fragment_keeps_its_place(stage: Stage) -> None:

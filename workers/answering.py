@@ -53,7 +53,7 @@ class Answering:
         self.limits = Limits(settings.batch_items, settings.batch_tokens)
         self.wake = threading.Event()
         self.telling = Telling(client, self.turns, self.wake)
-        self.perceiving = Perceiving(settings, self.turns, self.wake.set)
+        self.perceiving = Perceiving(settings, self.turns, on_begin=self.telling.begin, on_ready=self.wake.set)
         self.bell = Doorbell(settings, Direction.IN, self.wake)
         self.figures = Figures(name, "answer", settings)
         self.events = events

@@ -46,10 +46,13 @@ CLOSING = 2.0
 class Perceiving:
     """One worker's share of it. Its methods are called in the thread of the loop."""
 
-    def __init__(self, settings: Settings, turns: Turns, on_ready: Callable[[], object]) -> None:
+    def __init__(
+        self, settings: Settings, turns: Turns, *, on_begin: Callable[[Question], None], on_ready: Callable[[], object]
+    ) -> None:
         """:raises SettingsError: a command names a program that is not there."""
         self._settings = settings
         self._turns = turns
+        self._on_begin = on_begin
         self._on_ready = on_ready
         self._readers = readers(settings)
         self._reading: dict[str, Future[Question]] = {}
@@ -96,6 +99,8 @@ class Perceiving:
         future = self._senses.start(question, within=min(self._settings.media_timeout, max(0.0, left * SHARE)))
         self._reading[question.key] = future
         future.add_done_callback(lambda _: self._on_ready())
+        with suppress(StoreUnavailable):  # nothing is lost but the sight of it
+            self._on_begin(question)
 
 
 class Senses:
