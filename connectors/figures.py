@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from engine.keys import WORKER_PATTERN, Direction
+from engine import roster
+from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.moves import Backlog
-from engine.store import AsyncClient, reachable
+from engine.store import AsyncClient
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -59,7 +60,7 @@ async def shared_text(lanes: Lanes, client: AsyncClient) -> bytes:
     """
     registry = CollectorRegistry()
     _show_backlog(registry, [await lanes.backlog(shard).run_async(client) for shard in lanes.shards])
-    _show_workers(registry, await _workers(client))
+    _show_workers(registry, await roster.read_async(client))
     return generate_latest(registry)
 
 
@@ -89,12 +90,6 @@ def _show_workers(registry: CollectorRegistry, workers: Sequence[Mapping[str, st
             if field not in gauges:
                 gauges[field] = Gauge(f"replymill_worker_{field}", f"`{field}` of a worker", _WORKER_LABELS, registry=registry)
             gauges[field].labels(*labels).set(number)
-
-
-async def _workers(client: AsyncClient) -> list[dict[str, str]]:
-    with reachable():
-        keys = sorted([key async for key in client.scan_iter(match=WORKER_PATTERN, count=5000)])
-        return [{name.decode(): value.decode() for name, value in (await client.hgetall(key)).items()} for key in keys]
 
 
 def _number(text: str) -> float | None:

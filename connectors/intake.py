@@ -17,10 +17,13 @@ from connectors.contract import (
     Stop,
     Taken,
 )
+from connectors.crowd import Crowd
+from connectors.platforms import STAFFED
 from engine.errors import LaneFull, Overloaded
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Reply, Source
-from engine.moves import Accepted, Pause, Verdict
+from engine.moves import Accepted, Circumstances, Pause, Verdict
+from engine.overload import Rung, rung, said
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -44,6 +47,7 @@ class Intake:
     settings: Settings
     lanes: Lanes
     client: AsyncClient
+    crowd: Crowd
 
     async def settle(self, platform: Platform, inbound: Inbound) -> Taken:
         """Do what came in asks for.
@@ -84,7 +88,7 @@ class Intake:
             deadline=times.deadline,
             quiet=(times.quiet, times.quiet_max),
             notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),
-            pause=self._pause(platform, message),
+            given=self._circumstances(platform, message),
         )
         accepted = await accept.run_async(self.client)
         if accepted.verdict is Verdict.FULL:
@@ -107,18 +111,8 @@ class Intake:
         texts = {Notice: "", HandOver: self.settings.handing_over, Forget: self.settings.forgotten}
         text = inbound.text if isinstance(inbound, Notice) else texts[type(inbound)]
         given_over = isinstance(inbound, HandOver)
-        message_id = self.lanes.message_id(inbound.address, inbound.logical_ids[0])
-        post = Delivery(
-            id=f"{message_id}-0",
-            reply=Reply(
-                in_reply_to=(message_id,),
-                address=inbound.address,
-                text=text,
-                source=Source.FALLBACK,
-                reference=inbound.logical_ids[0],
-            ),
-            action=Action.HAND_OVER if given_over else Action.NONE,
-        )
+        action = Action.HAND_OVER if given_over else Action.NONE
+        post = self._answer(inbound.address, inbound.logical_ids[0], text, action=action)
         return (
             await self._lanes(platform)
             .notify(
@@ -149,6 +143,24 @@ class Intake:
             return None
         notice = self._fixed(message.address, f"pause-{self._id(message)}-0", self.settings.paused)
         return Pause(self.settings.turns_per_minute, notice)
+
+    def _circumstances(self, platform: Platform, message: InboundMessage) -> Circumstances:
+        """Where bots may meet each other, and while many messages wait."""
+        forecast = self.crowd.forecast(self.client)
+        step, id_ = rung(forecast.wait, self.settings), self._id(message)
+        person = tell = None
+        if step >= Rung.PERSON and message.address.platform in STAFFED:
+            person = self._answer(message.address, message.dedupe_ids[0], self.settings.handing_over, action=Action.HAND_OVER)
+        if step >= Rung.TELL:
+            text = self.settings.in_line.format(position=forecast.ahead + 1, wait=said(forecast.wait))
+            tell = self._fixed(message.address, f"line-{id_}-0", text)
+        return Circumstances(self._pause(platform, message), tell, person)
+
+    def _answer(self, address: Address, logical_id: str, text: str, *, action: Action) -> Delivery:
+        """A fixed text instead of an answer to one message."""
+        id_ = self.lanes.message_id(address, logical_id)
+        reply = Reply(in_reply_to=(id_,), address=address, text=text, source=Source.FALLBACK, reference=logical_id)
+        return Delivery(id=f"{id_}-0", reply=reply, action=action)
 
     def _fixed(self, address: Address, delivery_id: str, text: str) -> Delivery:
         """A fixed text that answers no message, whose id cannot meet that of an answer."""

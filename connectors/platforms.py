@@ -35,6 +35,9 @@ _WITH_ACCOUNTS: Mapping[str, tuple[str, str]] = {
 STREAMING = frozenset({page.NAME, "slack", "telegram"})
 TYPING = STREAMING | {"chatwoot", "sunshine"}
 
+#: Platforms where people sit beside the bot, to whom a conversation can be handed.
+STAFFED = frozenset({"chatwoot", "zendesk", "sunshine", "intercom", "freshchat", "zammad"})
+
 
 def table(settings: Settings, client: AsyncClient) -> Mapping[str, Platform]:
     """Every platform by its name. `client` is where the chat page's replies go: only sending uses it.

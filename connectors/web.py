@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Route
 from connectors import page
 from connectors.auth import CHALLENGE, ApiKeys
 from connectors.chat import Chat
+from connectors.crowd import Crowd
 from connectors.doors import Doors
 from connectors.figures import CONTENT_TYPE, Figures, shared_text
 from connectors.guard import Guard, answer, explain, problem
@@ -54,6 +55,7 @@ class Web:
         self.settings = settings
         self.lanes = Lanes(settings)
         self.link = Link(settings)
+        self.crowd = Crowd(self.lanes)
         self.hub = Hub(self.link)
         self.figures = Figures()
         self.keys = ApiKeys(settings.api_keys)
@@ -64,7 +66,7 @@ class Web:
 
     def intake(self) -> Intake:
         """:raises StoreUnavailable: while there is no connection to Redis."""
-        return Intake(self.settings, self.lanes, self.link.client)
+        return Intake(self.settings, self.lanes, self.link.client, self.crowd)
 
     def routes(self) -> list[BaseRoute]:
         return [

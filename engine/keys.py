@@ -27,6 +27,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `r:<ref>` | zset by end of life, at most 1,000 | as long as the last of them | commit | notify | ids of the records and dead letters of a conversation, so that they can be forgotten |
 | `o:<ref>` | string | `history_ttl`, `person_wait` without a person | own, notify | accept, claim, commit | the owner, where it is not the bot |
 | `n:<ref>` | string | ten minutes | accept | accept | the notice that the lane is full was sent |
+| `w:<ref>` | string | ten minutes | accept | accept | the person was told of the long wait |
 | `p:<ref>` | string | as long as the pause | accept | accept | the notice that the bot pauses was sent |
 | `b:<ref>` | string | a minute | commit | accept | replies of the bot in this minute: two bots that answer each other stop |
 | `v:<id>` | hash | `feedback_ttl` | rate | look | what the person thinks of the reply: `up` or `down` |
@@ -63,7 +64,8 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:slack:stream:<digest>` | hash | an hour | showing, delivery | the same | the message in which a reply is shown while it is made |
 | `rm:poller:<digest>` | string | half a minute, renewed | web | web | one process alone polls a Telegram bot |
 | `rm:poller-trouble:<digest>` | string | a minute | web | doctor | what Telegram said to a poll of a bot that failed |
-| `rm:worker:<name>` | hash | ten seconds | loops | status | what a worker does and how fast |
+| `rm:workers` | set | while not empty | loops | status, web, answering | names of the workers, so that nobody looks through every key for them |
+| `rm:worker:<name>` | hash | ten seconds | loops | the same | what a worker does and how fast |
 """
 
 from dataclasses import dataclass
@@ -83,7 +85,8 @@ CELERY_PREFIX = "rm:celery:"
 LIVE = "rm:live"
 CACHE_PATTERN = "rm:cache:*"
 CACHE_STATS_PATTERN = "rm:cache-stats:*"
-WORKER_PATTERN = "rm:worker:*"
+#: Names of the workers there are.
+WORKERS = "rm:workers"
 #: Samples of the backlog, newest first.
 FIGURES = "rm:figures"
 RETENTION_TASK = "replymill.retention"

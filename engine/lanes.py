@@ -6,22 +6,22 @@ lane; the lease only avoids double work. The legend of the keys is in `engine/ke
 """
 
 import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from engine.crypto import Digests
+from engine.items import item, ms, turn_of
 from engine.keys import Direction, Shard
-from engine.messages import Address, Delivery, InboundMessage, Owner, Role, Turn
+from engine.messages import Address, Delivery, InboundMessage, Owner
 from engine.moves import (
     Accepted,
     Backlog,
+    Circumstances,
     Claim,
     Lane,
     Outcome,
-    Pause,
     Release,
     Settled,
     Swept,
@@ -54,8 +54,8 @@ class Lanes:
         self.digests = Digests(settings.secret_key)
         self.shards = tuple(Shard(number, settings.durability == "fsync") for number in range(settings.shards))
         self._nonce = secrets.token_hex(8)
-        self._trace_ttl = _ms(settings.trace_ttl)
-        self._history = {"turns": settings.history_turns, "ttl": _ms(settings.history_ttl)}
+        self._trace_ttl = ms(settings.trace_ttl)
+        self._history = {"turns": settings.history_turns, "ttl": ms(settings.history_ttl)}
 
     @cached_property
     def patient(self) -> "Lanes":
@@ -70,35 +70,45 @@ class Lanes:
         return f"{self.digests.message(address, logical_id)}-{self.shard_of(address).number}"
 
     def accept(
-        self, message: InboundMessage, *, deadline: float, quiet: tuple[float, float], notice: Delivery, pause: Pause | None = None
+        self,
+        message: InboundMessage,
+        *,
+        deadline: float,
+        quiet: tuple[float, float],
+        notice: Delivery,
+        given: Circumstances | None = None,
     ) -> Call[Accepted]:
         """Put one message on its lane, once; times in seconds, `quiet` after a fragment and in all.
 
-        `notice` is sent once when the lane is full, that of `pause` once when the bot pauses.
+        `notice` is sent once when the lane is full, what the circumstances say once while they last.
         """
         blobs, settings = Blobs(), self.settings
         shard = self.shard_of(message.address)
         arguments = self._once(message.address, message.dedupe_ids) | {
             "dir": Direction.IN,
-            "item": _item(
+            "item": item(
                 self.message_id(message.address, message.dedupe_ids[0]),
                 message.encode(),
                 blobs,
                 cost=estimate(message.text),
                 deadline=deadline,
             )
-            | {"quiet": _ms(quiet[0]), "quiet_max": _ms(quiet[1])},
+            | {"quiet": ms(quiet[0]), "quiet_max": ms(quiet[1])},
             "lane_messages": settings.lane_messages,
             "lane_bytes": settings.lane_bytes,
             "tenant_messages": settings.tenant_messages,
-            "turn": blobs.add(_turn(message)),
+            "turn": blobs.add(turn_of(message)),
             "history": self._history,
             "notice": self._posted(notice, blobs),
             "notice_every": NOTICE_EVERY,
+            "record_ttl": ms(settings.record_ttl),
         }
-        if pause:
-            arguments["pause"] = {"turns": pause.turns, "notice": self._posted(pause.notice, blobs)}
-            arguments["record_ttl"] = _ms(settings.record_ttl)
+        if given and given.pause:
+            arguments["pause"] = {"turns": given.pause.turns, "notice": self._posted(given.pause.notice, blobs)}
+        if given and given.tell:
+            arguments["tell"] = self._posted(given.tell, blobs)
+        if given and given.person:
+            arguments["person"] = {"ttl": ms(settings.person_wait), "item": self._posted(given.person, blobs)}
         return self.noted("accept", shard, arguments, tuple(blobs.collected), _accepted)
 
     def notify(
@@ -120,24 +130,24 @@ class Lanes:
             "forget": forget,
         }
         if owner:
-            arguments |= {"owner": owner, "ttl": _ms(self.settings.person_wait), "record_ttl": _ms(self.settings.record_ttl)}
+            arguments |= {"owner": owner, "ttl": ms(self.settings.person_wait), "record_ttl": ms(self.settings.record_ttl)}
         return self.noted("notify", shard, arguments, tuple(blobs.collected), _accepted)
 
     def amend(self, message: InboundMessage) -> Call[str]:
         """Replace a message not yet answered; says `amended`, `answered`, `unseen` (then the edit waits for it) or `elsewhere`."""
         blobs = Blobs()
-        parts = {"cost": estimate(message.text), "body": blobs.add(message.encode()), "turn": blobs.add(_turn(message))}
+        parts = {"cost": estimate(message.text), "body": blobs.add(message.encode()), "turn": blobs.add(turn_of(message))}
         arguments = self._named(message.address, message.dedupe_ids[0]) | parts
         return self.noted("amend", self.shard_of(message.address), arguments, tuple(blobs.collected), text_of)
 
     def cancel(self, address: Address, logical_id: str) -> Call[str]:
         """Drop a message not yet answered; says `cancelled`, `answered`, `elsewhere` or `unseen` (then the deletion waits)."""
-        arguments = self._named(address, logical_id) | {"record_ttl": _ms(self.settings.record_ttl)}
+        arguments = self._named(address, logical_id) | {"record_ttl": ms(self.settings.record_ttl)}
         return self.noted("cancel", self.shard_of(address), arguments, (), text_of)
 
     def stop(self, address: Address, logical_ids: Sequence[str]) -> Call[int]:
         """Drop every message of a conversation that is not answered yet, once; says how many."""
-        arguments = self._once(address, logical_ids) | {"record_ttl": _ms(self.settings.record_ttl)}
+        arguments = self._once(address, logical_ids) | {"record_ttl": ms(self.settings.record_ttl)}
         return self.noted("stop", self.shard_of(address), arguments, (), int)
 
     def claim(self, shard: Shard, direction: Direction, *, items: int, tokens: int, empty: bool) -> Call[Claim]:
@@ -147,7 +157,7 @@ class Lanes:
             "items": items,
             "tokens": tokens,
             "take": 1 if direction is Direction.OUT else 0,
-            "lease": _ms(self.settings.lease),
+            "lease": ms(self.settings.lease),
             "nonce": self._nonce,
             "alone": direction is Direction.IN,
             "empty": empty,
@@ -156,7 +166,7 @@ class Lanes:
 
     def renew(self, shard: Shard, direction: Direction, lanes: Sequence[Lane]) -> Call[frozenset[str]]:
         """Extend leases; says the refs that are no longer ours."""
-        arguments = {"dir": direction, "lease": _ms(self.settings.lease), "held": [(lane.ref, lane.token) for lane in lanes]}
+        arguments = {"dir": direction, "lease": ms(self.settings.lease), "held": [(lane.ref, lane.token) for lane in lanes]}
         return Call("renew", shard, arguments, (), lambda raw: frozenset(text_of(ref) for ref in raw))
 
     def commit(self, lane: Lane, outcome: Outcome) -> Call[Settled]:
@@ -172,9 +182,9 @@ class Lanes:
             "history": self._history,
             "out": [self._posted(delivery, blobs) for delivery in outcome.deliveries],
             "record": [text for pair in outcome.record.items() for text in pair],
-            "record_ttl": _ms(settings.record_ttl),
+            "record_ttl": ms(settings.record_ttl),
             "records": [id_ for id_, _ in lane.pairs] if outcome.records is None else outcome.records,
-            "dead": {"reason": outcome.dead, "ttl": _ms(settings.dead_ttl), "tried": outcome.tried} if outcome.dead else None,
+            "dead": {"reason": outcome.dead, "ttl": ms(settings.dead_ttl), "tried": outcome.tried} if outcome.dead else None,
             "note": outcome.note,
         }
         return self.noted("commit", self.shards[lane.shard], arguments, tuple(blobs.collected), lambda raw: Settled(text_of(raw)))
@@ -186,7 +196,7 @@ class Lanes:
 
     def intend(self, lane: Lane, delivery_id: str) -> Call[tuple[bool, str]]:
         """Record that a delivery is about to be sent; says whether the lease is still ours, and what was intended before."""
-        arguments = {"ref": lane.ref, "token": lane.token, "delivery": delivery_id, "lease": _ms(self.settings.lease)}
+        arguments = {"ref": lane.ref, "token": lane.token, "delivery": delivery_id, "lease": ms(self.settings.lease)}
         return Call("intend", self.shards[lane.shard], arguments, (), lambda raw: (raw[0] == 1, text_of(raw[1])))
 
     def split(self, lane: Lane, parts: Sequence[Delivery]) -> Call[bool]:
@@ -207,12 +217,12 @@ class Lanes:
         :raises ValueError: for an id that is none of ours.
         """
         shard, named = self._located(message_id)
-        arguments = named | {"verdict": verdict, "ttl": _ms(self.settings.feedback_ttl)}
+        arguments = named | {"verdict": verdict, "ttl": ms(self.settings.feedback_ttl)}
         return self.noted("rate", shard, arguments, (), bool)
 
     def own(self, address: Address, owner: Owner) -> Call[int]:
         """Set who answers; says how many messages wait in the lane for whoever claims them to move to history."""
-        arguments = {"ref": self.digests.lane(address), "owner": owner, "ttl": _ms(self.settings.history_ttl)}
+        arguments = {"ref": self.digests.lane(address), "owner": owner, "ttl": ms(self.settings.history_ttl)}
         return self.noted("own", self.shard_of(address), arguments, (), int)
 
     def sweep(self, shard: Shard, direction: Direction) -> Call[Swept]:
@@ -240,7 +250,7 @@ class Lanes:
             "ref": self.digests.lane(address),
             "reason": reason,
             "body": 2,
-            "ttl": _ms(self.settings.dead_ttl),
+            "ttl": ms(self.settings.dead_ttl),
         }
         return self.noted("bury", self.shard_of(address), arguments, (raw,), bool)
 
@@ -255,7 +265,7 @@ class Lanes:
             "digests": [self.digests.message(address, logical) for logical in logical_ids],
             "suffix": f"-{self.shard_of(address).number}",
             "id": self.message_id(address, logical_ids[0]) if logical_ids else "",
-            "dedupe_ttl": _ms(self.settings.dedupe_ttl),
+            "dedupe_ttl": ms(self.settings.dedupe_ttl),
         }
 
     def _located(self, message_id: str) -> tuple[Shard, dict[str, Any]]:
@@ -265,7 +275,7 @@ class Lanes:
         return self.shards[int(number)], {"id": message_id, "digest": digest}
 
     def _posted(self, delivery: Delivery, blobs: Blobs) -> dict[str, Any]:
-        return _item(delivery.id, delivery.encode(), blobs, cost=1, deadline=self.settings.deadline_delivery)
+        return item(delivery.id, delivery.encode(), blobs, cost=1, deadline=self.settings.deadline_delivery)
 
     def _bounds(self, direction: Direction) -> dict[str, Any]:
         inbound = direction is Direction.IN
@@ -283,16 +293,3 @@ class Lanes:
 
 def _accepted(raw: Any) -> Accepted:
     return Accepted(Verdict(text_of(raw[0])), text_of(raw[1]))
-
-
-def _turn(message: InboundMessage) -> bytes:
-    """The message as it stands in the history of a conversation that a person owns."""
-    return Turn.kept(Role.USER, message.shown, at=int(time.time() * 1000)).encode()
-
-
-def _item(item_id: str, body: bytes, blobs: Blobs, *, cost: int, deadline: float) -> dict[str, Any]:
-    return {"id": item_id, "cost": cost, "deadline": _ms(deadline), "body": blobs.add(body)}
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -107,9 +107,14 @@ class Model:
         return self.submit(requests, on_text=on_text).result()
 
     def submit(
-        self, requests: Sequence[Request], *, on_text: OnText | None = None, on_finish: Callable[[], None] | None = None
+        self,
+        requests: Sequence[Request],
+        *,
+        most: int = 0,
+        on_text: OnText | None = None,
+        on_finish: Callable[[], None] | None = None,
     ) -> Pending:
-        """Starts a batch and returns at once; more than one can run.
+        """Starts a batch of replies of at most so many tokens (0: `max_tokens`) and returns at once; more than one can run.
 
         `on_text` is called for requests with `stream`, `on_finish` whenever a reply is complete; both in a thread of the engine.
         """
@@ -119,10 +124,11 @@ class Model:
         pending = Pending([Growing(request, self._rules) for request in requests], on_finish)
         self._running.add(pending)
         streams = frozenset(i for i, request in enumerate(requests) if request.stream and on_text)
-        for positions, static in self._parts(requests):
+        most = min(most or self._settings.max_tokens, self._settings.max_tokens)
+        for positions, static in self._parts(requests, most):
             callback = pending.callback(positions, on_text, streams)
             tokens = [list(requests[i].tokens[static:]) for i in positions]
-            pending.start(positions, self._start(tokens, static, callback))
+            pending.start(positions, self._start(tokens, static, most, callback))
         return pending
 
     def rest(self) -> None:
@@ -135,7 +141,7 @@ class Model:
         self._end()
         self._engine.unload_model()
 
-    def _parts(self, requests: Sequence[Request]) -> list[tuple[list[int], int]]:
+    def _parts(self, requests: Sequence[Request], most: int) -> list[tuple[list[int], int]]:
         """The positions that run together, with the length of the static prompt that they share."""
         if self.card.kind is Kind.TRANSLATOR:
             return [(positions, 0) for positions in group([0] * len(requests), reply=1, idle=self.idle())]
@@ -145,16 +151,16 @@ class Model:
         parts = []
         for positions, length in ((shared, len(static)), (others, 0)):
             lengths = [len(requests[i].tokens) for i in positions]
-            groups = group(lengths, reply=self._settings.max_tokens // 2, idle=self.idle())
+            groups = group(lengths, reply=most // 2, idle=self.idle())
             parts += [([positions[i] for i in members], length) for members in groups]
         return parts
 
-    def _start(self, tokens: list[list[str]], static: int, callback: Callable[[Any], bool]) -> list[Any]:
+    def _start(self, tokens: list[list[str]], static: int, most: int, callback: Callable[[Any], bool]) -> list[Any]:
         sampling = self._sampling()
         if self.card.kind is Kind.TRANSLATOR:
             return list(
                 self._engine.translate_batch(
-                    tokens, asynchronous=True, beam_size=1, max_input_length=0, max_decoding_length=self._settings.max_tokens,
+                    tokens, asynchronous=True, beam_size=1, max_input_length=0, max_decoding_length=most,
                     callback=callback, **sampling,
                 )
             )  # fmt: skip
@@ -162,7 +168,7 @@ class Model:
             sampling |= {"static_prompt": list(self.prompter.static), "cache_static_prompt": True}
         return list(
             self._engine.generate_batch(
-                tokens, asynchronous=True, include_prompt_in_result=False, max_length=self._settings.max_tokens,
+                tokens, asynchronous=True, include_prompt_in_result=False, max_length=most,
                 callback=callback, **sampling,
             )
         )  # fmt: skip

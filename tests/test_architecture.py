@@ -31,13 +31,15 @@ OPEN_TO_CONNECTORS = {
     "conversations",
     "crypto",
     "limits",
+    "overload",
+    "roster",
     "accounts",
     "endpoints",
     "durability",
 }
 
 #: What those need in turn and nobody else does.
-BEHIND_THEM = {"values", "endpoint_checks"}
+BEHIND_THEM = {"values", "endpoint_checks", "items", "texts"}
 
 #: Who imports CTranslate2, and what of it: serving in one place; converting needs only its specs and converters.
 CTRANSLATE2 = {

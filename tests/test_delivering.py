@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from engine.errors import DeliveryRefused, RetryLater, Unclear, Withdrawn
-from engine.keys import Direction
+from engine.keys import Direction, worker
 from engine.limits import Limit
 from engine.messages import Address, Delivery, Receipt
 from engine.settings import Settings
@@ -551,7 +551,7 @@ def test_a_drain_lets_what_is_being_sent_finish(quick: Settings, redis_client: r
         await post.stop()
         assert state(post.desk, one)["state"] == "delivered"
         assert mailbox.closed
-        assert not redis_client.exists(post.loop.figures.key)
+        assert not redis_client.exists(worker(post.loop.figures.name))
 
     delivering(quick, redis_client, mailbox, body)
 

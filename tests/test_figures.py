@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import StoreUnavailable
+from engine.keys import worker
 from engine.messages import Reply, Source
+from engine.roster import LIFE
 from engine.settings import Settings
 from tests.desk import address
 from tests.loops import Cuts, cut_client
-from workers.figures import LIFE, WINDOW, Figures, Rate
+from workers.figures import WINDOW, Figures, Rate
 
 pytestmark = pytest.mark.one_redis
 
@@ -25,11 +27,11 @@ def test_figures_count_what_was_done_and_live_ten_seconds(settings: Settings, re
     said = Reply(in_reply_to=("a",), address=address(), text="x", source=Source.MODEL, trace={"tokens": 7})
     figures.generated([said, said, Reply(in_reply_to=("b",), address=address(), text="x", source=Source.CACHE)])
     figures.write(redis_client, waiting=5, running=2)
-    kept = {name.decode(): value.decode() for name, value in redis_client.hgetall(figures.key).items()}
+    kept = {name.decode(): value.decode() for name, value in redis_client.hgetall(worker(figures.name)).items()}
     assert kept | {"done": "4", "failed": "2", "tokens": "14", "waiting": "5", "running": "2"} == kept
     assert (kept["name"], kept["loop"], kept["pid"], kept["model"]) == ("answer@here", "answer", str(os.getpid()), settings.model)
     assert float(kept["rate"]) == 4.0
-    assert LIFE * 1000 - 2000 < redis_client.pttl(figures.key) <= LIFE * 1000
+    assert LIFE * 1000 - 2000 < redis_client.pttl(worker(figures.name)) <= LIFE * 1000
 
 
 def test_a_delivery_loop_names_no_model(settings: Settings) -> None:
@@ -40,7 +42,7 @@ def test_a_worker_that_leaves_takes_its_figures_with_it(settings: Settings, redi
     figures = Figures("answer@here", "answer", settings)
     figures.write(redis_client)
     figures.leave(redis_client)
-    assert not redis_client.exists(figures.key)
+    assert not redis_client.exists(worker(figures.name))
 
 
 def test_a_worker_can_leave_while_redis_is_away_but_not_write(settings: Settings, redis_client: redis.Redis) -> None:

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from connectors.contract import Deletion, Edit, Feedback, Forget, HandOver, Inbound, Notice, Ownership, Request, Stop, Taken
+from connectors.crowd import Crowd
 from connectors.intake import Intake
 from connectors.webhook import Webhook
 from engine.errors import LaneFull, Overloaded, StoreUnavailable
@@ -41,7 +42,7 @@ def with_intake(settings: Settings, use: Callable[[Intake], Awaitable[T]]) -> T:
     async def using() -> T:
         client = await connect_async(settings)
         try:
-            return await use(Intake(settings, Lanes(settings), client))
+            return await use(Intake(settings, Lanes(settings), client, Crowd(Lanes(settings))))
         finally:
             await client.aclose()
 

@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from engine.keys import Direction
-from engine.lanes import Lanes, estimate
+from engine.lanes import Lanes
 from engine.messages import Delivery, InboundMessage, Owner, Role, Turn
-from engine.moves import Lane, Outcome, Settled, Verdict
+from engine.moves import Lane, Outcome, Settled, Verdict, estimate
 from engine.settings import Settings
 from engine.store import connect_async
 from tests import lane_probe

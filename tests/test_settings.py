@@ -15,10 +15,13 @@ from engine.accounts import SECTIONS, parts
 from engine.endpoints import WEBHOOK_PARTS, WebhookEndpoint
 from engine.errors import SettingsError
 from engine.settings import PREFIX, Settings, describe
+from engine.texts import Texts
 
 ROOT = Path(engine.__file__).parent.parent
 #: What is said as it is set.
-TEXTS = ("no_text", "describe_prompt", "lane_full", "paused", "handing_over", "forgotten")
+TEXTS = ("no_text", "describe_prompt", "lane_full", "paused", "handing_over", "forgotten", "in_line")
+#: What stands at the end of every list.
+TEXTS_LAST = {f.name for f in dataclasses.fields(Texts)}
 FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts")}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -33,6 +36,7 @@ BAD = {
     "sealing_keys": ["short", "a-long-enough-key-01 short"],
     "unclear": ["twice", ""],
     "durability": ["always", "", "FSYNC"],
+    "in_line": ["wait {minutes}", "wait {", "wait {0}"],
     "model": ["smollm2", "pypi:", "hf: x", "ftp:model", "pypi:a b"],
     "device": ["gpu", "CPU"],
     "compute_type": ["int4", "INT8"],
@@ -328,7 +332,7 @@ def test_every_setting_is_described_once_with_its_default() -> None:
     rows = describe()
 
     assert [name for name, _, _ in rows] == [
-        *(variable(name) for name in FIELDS),
+        *(variable(name) for name in sorted(FIELDS, key=lambda name: name in TEXTS_LAST)),
         *(f"{PREFIX}WEBHOOK_<NAME>_{part}" for part in WEBHOOK_PARTS),
         *(f"{PREFIX}{kind.upper()}_<NAME>_{part}" for kind, section in SECTIONS.items() for part in parts(section)),
     ]

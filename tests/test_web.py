@@ -24,8 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from connectors import web
 from connectors.haste import HastyProtocol
 from connectors.stream import Hub
+from engine import roster
 from engine.errors import StartError, StoreMismatch
-from engine.keys import READY, Direction, worker
+from engine.keys import READY, Direction
 from engine.lanes import Lanes
 from engine.messages import Delivery, InboundMessage, Reply, Source
 from engine.moves import Lane, Outcome
@@ -275,9 +276,8 @@ def test_figures_count_what_happened(door: Door, redis_client: redis.Redis) -> N
     door.post(FLAT)
     door.post(FLAT)
     door.post(FLAT, secret="whsec_" + "A" * 43 + "=")
-    redis_client.hset(
-        worker("answer@here"), mapping={"name": "answer@here", "loop": "answer", "model": "x", "rate": "1.5", "pid": "7"}
-    )
+    fields = {"name": "answer@here", "loop": "answer", "model": "x", "rate": "1.5", "pid": "7"}
+    roster.enter(redis_client, "answer@here", fields)
 
     answered = door.http.get("/metrics")
     found = {

@@ -12,17 +12,17 @@ from typing import Any
 
 import structlog
 
-from engine.durability import adopt
 from engine.errors import ModelError, StoreUnavailable
 from engine.keys import Direction
 from engine.messages import Reply
 from engine.responder import Generating, Prepared, Question, Responder
 from engine.settings import Settings
-from engine.store import Client, connect
-from workers.batching import Limits, Round, choose, room
+from engine.store import Client
+from workers.batching import CLAIM, Limits, Round, choose, room
 from workers.events import BatchEvents
 from workers.figures import Figures
-from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
+from workers.load import Load
+from workers.loop import AWAY_PAUSE, Away, LoopThread
 from workers.perceiving import Perceiving
 from workers.telling import Telling
 from workers.turns import Turns, told
@@ -56,6 +56,7 @@ class Answering:
         self.perceiving = Perceiving(settings, self.turns, on_begin=self.telling.begin, on_ready=self.wake.set)
         self.bell = Doorbell(settings, Direction.IN, self.wake)
         self.figures = Figures(name, "answer", settings)
+        self.load = Load(settings, client, self.turns.lanes)
         self.events = events
         self.draining = False
         #: Claimed and not looked at yet.
@@ -111,7 +112,8 @@ class Answering:
             self.bell.wanted(space > 0)
             if space <= 0:
                 return
-            call = self.turns.lanes.claim(shard, Direction.IN, items=space, tokens=self.limits.tokens, empty=not len(self.turns))
+            items, alone = min(space, CLAIM), not len(self.turns)
+            call = self.turns.lanes.claim(shard, Direction.IN, items=items, tokens=self.limits.tokens, empty=alone)
             claim = call.run(self.client)
             self._round.note(shard, suspects=claim.suspects)
             self._next_due = min(filter(None, (self._next_due, claim.next_due)), default=0)
@@ -144,7 +146,7 @@ class Answering:
             return
         self._take_out({prepared.key for prepared in batch})
         try:
-            generating = self.responder.generate(batch, on_text=self.telling.hear, on_finish=self.wake.set)
+            generating = self.responder.generate(batch, on_text=self.telling.hear, on_finish=self.wake.set, brief=self.load.brief)
         except ModelError as error:
             self._isolate(batch, error)
             return
@@ -177,6 +179,7 @@ class Answering:
             self._next_renewal = now + self.settings.lease / 3
         if now >= self._next_tend:
             self._next_tend = now + min(self.settings.lease / 3, LONGEST_WAIT)
+            self.load.look()
             self.figures.write(self.client, waiting=len(self._waiting), running=len(self.turns) - len(self._waiting))
             self.turns.sweep()
 
@@ -206,13 +209,15 @@ class Answering:
     def describe(self) -> dict[str, Any]:
         """What the loop is at."""
         held = {"held": len(self.turns), "waiting": len(self._idle()), "draining": self.draining}
-        return {"model": self.settings.model, "replicas": self.responder.model.replicas, **held}
+        engine = {"model": self.settings.model, "replicas": self.responder.model.replicas}
+        return {**engine, "load": self.load.rung.name.lower(), **held}
 
     def _room(self) -> int:
         """How many turns may be claimed: none beside one on its last attempt, nor while such a one waits for an empty worker."""
         if self.draining or self.turns.last_chance or (len(self.turns) and self._round.suspects):
             return 0
-        return room(len(self._fresh) + len(self._waiting) + len(self._isolated), self.responder.model.idle(), self.limits)
+        waiting = len(self._fresh) + len(self._waiting) + len(self._isolated)
+        return room(waiting, self.responder.model.idle(), self.limits, ahead=self.load.ahead)
 
     def _decide(self, batch: list[Question]) -> list[tuple[Question, Reply | Prepared]]:
         """What becomes of each turn; one that raises has failed, and is left out."""
@@ -283,18 +288,3 @@ class Answering:
         self.perceiving.drop(keys)
         self._waiting = [prepared for prepared in self._waiting if prepared.key not in keys]
         self._isolated = [prepared for prepared in self._isolated if prepared.key not in keys]
-
-
-class AnsweringStep(LoopStep):
-    """Runs the answering loop in a Celery worker."""
-
-    loop = "answer"
-
-    def build(self, worker: Any) -> Callable[[LoopThread], None]:
-        settings: Settings = worker.app.settings
-        client = connect(settings)
-        adopt(client, settings)
-        responder = Responder.load(settings, client)
-        name, events = worker.hostname, BatchEvents(worker.app, worker.hostname)
-        self.running = loop = Answering(settings, client, responder, name=name, events=events)
-        return loop.run

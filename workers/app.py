@@ -22,10 +22,9 @@ from engine.keys import CELERY_PREFIX, FIGURES_TASK, IDLE_QUEUE, JOBS_QUEUE, RET
 from engine.settings import Settings
 from engine.store import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 from workers import control, leash
-from workers.answering import AnsweringStep
-from workers.delivering import DeliveringStep
 from workers.home import complete
 from workers.logs import configure
+from workers.steps import AnsweringStep, DeliveringStep
 
 #: Generating takes every core there is: acknowledging and delivering come first. Unix's nice value, of 0 to 19.
 ANSWER_NICE = 10

@@ -37,14 +37,18 @@ class Limits:
 
 #: Batches of turns that a busy worker holds ahead to choose from; more would keep turns from workers that are idle soon.
 AHEAD = 3
+#: The same while much waits and what needs no model is sought further on.
+FAR_AHEAD = 12
+#: Most lanes of one claim: on a slow processor a script that takes more would hold Redis up for over 5 ms.
+CLAIM = 64
 
 
-def room(waiting: int, idle: int, limits: Limits) -> int:
+def room(waiting: int, idle: int, limits: Limits, *, ahead: int = AHEAD) -> int:
     """How many turns to claim beside those that wait here for the model.
 
     What idle replicas take at once; a busy worker claims ahead. So a burst reaches every idle worker before any holds turns back.
     """
-    return max(0, limits.items * (idle or AHEAD) - waiting)
+    return max(0, limits.items * max(idle or AHEAD, ahead if ahead > AHEAD else 0) - waiting)
 
 
 def choose(waiting: Sequence[S], idle: int, limits: Limits) -> list[S]:

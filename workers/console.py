@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from connectors.page import address, events_after, message, new_session
-from engine import cache
+from engine import cache, roster
 from engine.errors import Overloaded, ReplymillError
-from engine.keys import FIGURES, WORKER_PATTERN
+from engine.keys import FIGURES
 from engine.lanes import Lanes
 from engine.messages import Delivery, Reply, Source
 from engine.moves import Backlog, Verdict
@@ -48,9 +48,7 @@ def status(settings: Settings) -> dict[str, Any]:
     with connect(settings) as client, reachable():
         adopt(client, settings)
         pairs = [Lanes(settings).backlog(shard).run(client) for shard in Lanes(settings).shards]
-        names = sorted(client.scan_iter(match=WORKER_PATTERN, count=1000))
-        # One may have gone since it was named.
-        workers = [_texts(found) for name in names if (found := client.hgetall(name))]
+        workers = roster.read(client)
         history = [msgspec.json.decode(sample) for sample in client.lrange(FIGURES, 0, -1)]
         newer = waiting_lanes(settings, client)
     return {

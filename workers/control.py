@@ -8,8 +8,7 @@ from celery.worker.control import control_command, inspect_command
 from engine.lanes import Lanes
 from engine.settings import Settings
 from engine.store import connect
-from workers.answering import AnsweringStep
-from workers.delivering import DeliveringStep
+from workers.steps import AnsweringStep, DeliveringStep
 
 
 def _loops(state: Any) -> list[Any]:
@@ -41,4 +40,4 @@ def lanes(state: Any) -> dict[str, Any]:
 @inspect_command()  # type: ignore[untyped-decorator]
 def engine(state: Any) -> dict[str, Any]:
     """What the loops of this worker are at: model, replicas, turns held, rates."""
-    return {loop.figures.key: loop.figures.snapshot() | loop.describe() for loop in _loops(state)}
+    return {loop.figures.name: loop.figures.snapshot() | loop.describe() for loop in _loops(state)}

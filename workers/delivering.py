@@ -7,15 +7,14 @@ recorded, so that a stale worker sends nothing, and the next one knows what may 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from connectors.contract import Platform
-from connectors.platforms import table
-from engine.durability import adopt
+from engine import roster
 from engine.errors import DecodeError, DeliveryRefused, NewerSchema, RetryLater, StoreUnavailable, Unclear, Withdrawn
 from engine.keys import Direction, Shard
 from engine.lanes import Lanes
@@ -23,15 +22,14 @@ from engine.messages import Delivery
 from engine.moves import Lane, Outcome, Release, Settled
 from engine.scripts import Call
 from engine.settings import Settings
-from engine.store import AsyncClient, connect, connect_async, reachable
+from engine.store import AsyncClient, reachable
 from engine.trace import Clock
 from workers.batching import Round
-from workers.figures import LIFE, Figures
-from workers.loop import AWAY_PAUSE, Away, LoopStep, LoopThread
+from workers.figures import Figures
+from workers.loop import AWAY_PAUSE, Away, LoopThread
 from workers.newer import NEWER_WAIT, Newer
 from workers.outcomes import delivered, overdue, parts_of, undelivered, withdrawn
 from workers.sending import Sending
-from workers.showing import Shows
 from workers.waiting import WAIT, backoff, bell_groups, cancelled
 
 log = structlog.get_logger()
@@ -126,8 +124,9 @@ class Delivering:
             return
         self._next_tend = time.monotonic() + min(self.settings.lease / 3, WAIT)
         with reachable():
-            await self.client.hset(self.figures.key, mapping=self.figures.fields(running=len(self._sending)))
-            await self.client.expire(self.figures.key, LIFE)
+            pipeline = self.client.pipeline(transaction=False)
+            roster.enter(pipeline, self.figures.name, self.figures.fields(running=len(self._sending)))
+            await pipeline.execute()
         for shard in self.lanes.shards:
             mine = [lane for lane in self._sending.values() if lane.shard == shard.number]
             if mine:
@@ -236,7 +235,9 @@ class Delivering:
             if releases:
                 await self.lanes.release(shard, Direction.OUT, releases).run_async(self.client)
         with reachable():
-            await self.client.delete(self.figures.key)
+            pipeline = self.client.pipeline(transaction=False)
+            roster.leave(pipeline, self.figures.name)
+            await pipeline.execute()
 
     async def _guarded(self, step: Awaitable[None]) -> None:
         try:
@@ -273,28 +274,3 @@ class Delivering:
         for task in done:
             del self._sending[task]
             task.result()
-
-
-class DeliveringStep(LoopStep):
-    """Runs the delivery loop in a Celery worker."""
-
-    loop = "deliver"
-
-    def build(self, worker: Any) -> Callable[[LoopThread], None]:
-        settings: Settings = worker.app.settings
-        with connect(settings) as client:
-            adopt(client, settings)
-            # Settings of a platform that cannot be used are refused here, before anything is claimed.
-            table(settings, client)
-        return lambda thread: asyncio.run(self._main(settings, worker.hostname, thread))
-
-    async def _main(self, settings: Settings, name: str, thread: LoopThread) -> None:
-        client = await connect_async(settings)
-        try:
-            platforms = table(settings, client)
-            self.running = Delivering(settings, client, platforms, name=name)
-            shows = asyncio.create_task(Shows(settings, client, platforms).run())
-            await self.running.run(thread)
-            await cancelled({shows})
-        finally:
-            await client.aclose()

@@ -5,14 +5,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from engine import roster
 from engine.errors import StoreUnavailable
-from engine.keys import worker
 from engine.messages import Reply
 from engine.settings import Settings
 from engine.store import Client, reachable
 
-#: A worker that has not written for this long is gone, seconds.
-LIFE = 10
 #: Rates are over this window, seconds.
 WINDOW = 60.0
 
@@ -36,19 +34,52 @@ class Rate:
         return sum(count for _, count in self._marks) / max(1.0, min(WINDOW, now - self._started))
 
 
+class Capacity:
+    """Messages that a worker answers per second while it is busy, smoothed; 0 until it has been."""
+
+    #: Busy seconds of one measurement, and its weight against those before.
+    SPAN, WEIGHT = 2.0, 0.3
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self._busy = 0.0
+        self._done = 0
+        self._last = time.monotonic()
+
+    def add(self, count: int) -> None:
+        """So many messages were answered."""
+        self._done += count
+
+    def tick(self, *, busy: bool) -> None:
+        """The worker was busy since the last call, or not; what it answers beside is not its measure."""
+        now = time.monotonic()
+        if busy:
+            self._busy += now - self._last
+        else:
+            self._busy, self._done = 0.0, 0
+        self._last = now
+        if self._busy >= self.SPAN:
+            rate = self._done / self._busy
+            self.value = rate if not self.value else (1 - self.WEIGHT) * self.value + self.WEIGHT * rate
+            self._busy, self._done = 0.0, 0
+
+
 class Figures:
     """Counters of one loop."""
 
     def __init__(self, name: str, loop: str, settings: Settings) -> None:
-        self._key = worker(f"{name}:{loop}")
+        #: What the worker is called on the roster.
+        self.name = f"{name}:{loop}"
         self._fields = {"name": name, "loop": loop, "pid": str(os.getpid()), "model": settings.model if loop == "answer" else ""}
         self._done = Rate()
         self._tokens = Rate()
         self._failed = Rate()
+        self.capacity = Capacity()
 
     def done(self, count: int = 1) -> None:
         """Messages answered or replies delivered."""
         self._done.add(count)
+        self.capacity.add(count)
 
     def failed(self, count: int = 1) -> None:
         """Attempts that will be repeated."""
@@ -64,6 +95,7 @@ class Figures:
             **self._fields,
             "done": str(self._done.total),
             "rate": f"{self._done.value():.3f}",
+            "capacity": f"{self.capacity.value:.3f}",
             "tokens": str(self._tokens.total),
             "tokens_rate": f"{self._tokens.value():.1f}",
             "failed": str(self._failed.total),
@@ -71,22 +103,22 @@ class Figures:
 
     def fields(self, **now: int) -> dict[str, str]:
         """The snapshot with what is held just now."""
+        self.capacity.tick(busy=now.get("running", 0) > 0)
         return self.snapshot() | {name: str(value) for name, value in now.items()}
 
     def write(self, client: Client, **now: int) -> None:
         """Keep the figures for ten seconds."""
         with reachable():
-            client.hset(self._key, mapping=self.fields(**now))
-            client.expire(self._key, LIFE)
+            pipeline = client.pipeline(transaction=False)
+            roster.enter(pipeline, self.name, self.fields(**now))
+            pipeline.execute()
 
     def leave(self, client: Client) -> None:
         """The worker is going; its figures would vanish by themselves if Redis is away too."""
         try:
             with reachable():
-                client.delete(self._key)
+                pipeline = client.pipeline(transaction=False)
+                roster.leave(pipeline, self.name)
+                pipeline.execute()
         except StoreUnavailable:
             return
-
-    @property
-    def key(self) -> str:
-        return self._key

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import structlog
 
-from engine import durability
+from engine import durability, roster
 from engine.errors import StartError, StoreUnavailable
-from engine.keys import WORKER_PATTERN
 from engine.settings import Settings
-from engine.store import connect, reachable
+from engine.store import connect
 from workers import embedded, home
 from workers.crew import Crew, Stage, StopAsked
 from workers.processes import Child
@@ -132,8 +131,8 @@ def ready(settings: Settings) -> bool:
 def working(settings: Settings, roles: Mapping[str, Child]) -> bool:
     """True when the answering and the delivery worker among `roles` have reported in Redis that their loops run."""
     try:
-        with connect(home.complete(settings)) as client, reachable():
-            found = {int(client.hget(key, "pid") or 0) for key in client.scan_iter(match=WORKER_PATTERN, count=1000)}
+        with connect(home.complete(settings)) as client:
+            found = {int(worker["pid"]) for worker in roster.read(client)}
     except StoreUnavailable:
         return False
     return {roles["answer"].pid, roles["deliver"].pid} <= found

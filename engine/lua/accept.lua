@@ -1,7 +1,9 @@
 -- Takes one message. a: dir, ref, digests (of all its logical ids), suffix of ids, dedupe_ttl, item {id, cost, deadline, body, quiet,
 -- quiet_max}, lane_messages, lane_bytes, tenant_messages, turn and history {turns, ttl} for a conversation a person owns, notice (an
 -- item), sent once in `notice_every` when the lane is full, pause {turns, notice} or nil: beyond so many replies within a minute
--- there is no further one. Returns {verdict, id}: accepted, repeat, cancelled, owned, paused, full (the lane), crowded (the tenant).
+-- there is no further one, record_ttl, tell (an item or nil), sent once in `notice_every` beside what waits, person {ttl, item} or nil:
+-- the conversation goes to a person at once. Returns {verdict, id}: accepted, repeat, cancelled, owned, paused, full (the lane),
+-- crowded (the tenant).
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
 if first then
@@ -52,18 +54,33 @@ if call('EXISTS', P .. 'o:' .. a.ref) == 1 then
   return { 'owned', a.item.id }
 end
 
+local function settle(state)
+  local record = P .. 'm:' .. a.item.id
+  call('HSET', record, 'state', state, 'received_at', now)
+  call('PEXPIRE', record, a.record_ttl)
+end
+
 -- Two bots that answer each other stop here.
 if a.pause and tonumber(call('GET', P .. 'b:' .. a.ref) or 0) >= a.pause.turns then
   remember()
   remember_turns(a.ref, { a.turn }, a.history)
-  local record = P .. 'm:' .. a.item.id
   note(a.ref, short(a.item.id), 'q')
-  call('HSET', record, 'state', 'paused', 'received_at', now)
-  call('PEXPIRE', record, a.record_ttl)
+  settle('paused')
   if call('SET', P .. 'p:' .. a.ref, 1, 'NX', 'PX', math.max(1, call('PTTL', P .. 'b:' .. a.ref))) then
     append('out', a.ref, a.pause.notice)
   end
   return { 'paused', a.item.id }
+end
+
+-- So much waits that a person is the faster way.
+if a.person then
+  remember()
+  remember_turns(a.ref, { a.turn }, a.history)
+  note(a.ref, short(a.item.id), 'h')
+  settle('handed-over')
+  set_owner(a.ref, 'waiting', a.person.ttl)
+  append('out', a.ref, a.person.item)
+  return { 'owned', a.item.id }
 end
 
 local waiting = tonumber(call('HGET', key(a.dir, 'tenants'), tenant_of(a.ref)) or 0)
@@ -81,4 +98,7 @@ end
 
 remember()
 append(a.dir, a.ref, a.item)
+if a.tell and call('SET', P .. 'w:' .. a.ref, 1, 'NX', 'PX', a.notice_every) then
+  append('out', a.ref, a.tell)
+end
 return { 'accepted', a.item.id }

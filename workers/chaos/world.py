@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from engine import roster
 from engine.convert import ensure
 from engine.errors import StartError, StoreUnavailable
-from engine.keys import WORKER_PATTERN
 from engine.lanes import Lanes
 from engine.settings import PREFIX, Settings, foreign_environ
-from engine.store import connect, reachable
+from engine.store import connect
 from workers import embedded, supervisor
 from workers.chaos import echo
 from workers.chaos.sides import SIDES, Side
@@ -199,8 +199,8 @@ def _wait_ready(world: World, settings: Settings, *, workers: int) -> None:
 def _at_work(settings: Settings) -> int:
     """Loops that have reported."""
     try:
-        with connect(settings) as client, reachable():
-            return sum(1 for _ in client.scan_iter(match=WORKER_PATTERN, count=1000))
+        with connect(settings) as client:
+            return len(roster.read(client))
     except StoreUnavailable:
         return 0
 
