@@ -8,7 +8,21 @@ import pytest
 from hypothesis import given
 
 from engine.errors import DecodeError
-from engine.messages import SCHEMA, Address, Delivery, Entry, InboundMessage, Receipt, Reply, Role, Source, Turn, Wire
+from engine.messages import (
+    SCHEMA,
+    Address,
+    Delivery,
+    Entry,
+    InboundMessage,
+    Media,
+    MediaKind,
+    Receipt,
+    Reply,
+    Role,
+    Source,
+    Turn,
+    Wire,
+)
 
 #: Any text that can be sent at all: a lone surrogate is no character.
 anything = st.text(st.characters(exclude_categories=["Cs"]))
@@ -35,7 +49,12 @@ values: dict[type[Wire], st.SearchStrategy[Any]] = {
     Receipt: st.builds(Receipt, delivery=anything, platform_id=anything),
 }
 inbound = st.builds(
-    InboundMessage, address=addresses, sender=anything, text=anything, dedupe_ids=st.lists(anything, min_size=1).map(tuple)
+    InboundMessage,
+    address=addresses,
+    sender=anything,
+    text=anything,
+    dedupe_ids=st.lists(anything, min_size=1).map(tuple),
+    media=st.lists(st.builds(Media, kind=st.sampled_from(MediaKind), reference=anything), max_size=3).map(tuple),
 )
 kinds = pytest.mark.parametrize("kind", [*values, InboundMessage], ids=lambda kind: kind.__name__)
 
@@ -155,3 +174,21 @@ def test_a_history_keeps_both_ends_of_a_long_turn() -> None:
     assert len(turn.text) <= 4_010
     assert (turn.text[0], turn.text[-1]) == ("a", "b")
     assert Turn.kept(Role.USER, "short", at=1).text == "short"
+
+
+def test_a_message_without_files_is_written_as_before_there_were_any_and_read_as_one_without() -> None:
+    place = Address(platform="p", tenant="t", channel="c")
+    message = InboundMessage(address=place, sender="s", text="hello", dedupe_ids=("1",))
+
+    assert message.encode() == b'[1,["p","t","c",""],"s","hello",["1"]]'
+    assert InboundMessage.decode(b'[1,["p","t","c",""],"s","hello",["1"]]').media == ()
+
+
+def test_a_file_that_nobody_has_read_is_named_in_its_place() -> None:
+    place = Address(platform="p", tenant="t", channel="c")
+    files = (Media(kind=MediaKind.VOICE, reference="1"), Media(kind=MediaKind.IMAGE, reference="2"))
+    message = InboundMessage(address=place, sender="s", text="look", dedupe_ids=("1",), media=files)
+
+    assert message.shown == "look\n[voice note]\n[image]"
+    assert msgspec.structs.replace(message, text="", media=files[1:]).shown == "[image]"
+    assert InboundMessage.decode(message.encode()) == message
