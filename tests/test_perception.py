@@ -17,7 +17,8 @@ from connectors.simulators.readers import SimulatedReaders
 from connectors.simulators.server import Fault
 from engine.errors import RetryLater, SettingsError, Unreadable
 from engine.messages import MediaKind
-from engine.perception import MOST_ANSWER, MOST_TEXT, kind_of, readers
+from engine.perceived import MOST_ANSWER, MOST_TEXT, kind_of
+from engine.perception import readers
 from engine.settings import Settings
 from tests.conftest import wait_for
 from workers import doctor_media
