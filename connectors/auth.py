@@ -1,5 +1,6 @@
 """Who may ask: API keys as bearer tokens."""
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from engine.errors import RejectedRequest
 
 #: Sent with every refusal (RFC 6750).
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="replymill"'}
+#: The same for pages: a browser asks the operator, and sends the key with each request to this host alone (RFC 7617).
+PAGE_CHALLENGE = {"WWW-Authenticate": 'Basic realm="replymill: any name, and an API key as the password", charset="UTF-8"'}
 
 
 class ApiKeys:
@@ -28,6 +31,20 @@ class ApiKeys:
             known |= hmac.compare_digest(asked, digest)
         if kind.lower() != "bearer" or not known:
             raise RejectedRequest("this needs an API key: Authorization: Bearer <key>")
+
+    def check_page(self, authorization: str) -> None:
+        """The same for a page: a browser bears the key as the password of whatever user name.
+
+        :raises RejectedRequest: and nothing else, whatever the header holds.
+        """
+        kind, _, encoded = authorization.partition(" ")
+        if kind.lower() == "basic":
+            try:
+                named = base64.b64decode(encoded.strip(" "), validate=True).decode()
+            except ValueError as error:
+                raise RejectedRequest("the credentials cannot be read") from error
+            authorization = f"Bearer {named.partition(':')[2]}"
+        self.check(authorization)
 
 
 def _digest(key: str) -> bytes:

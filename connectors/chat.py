@@ -37,7 +37,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 _MEDIA = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
-_SECURITY = {
+#: Headers of every page.
+SECURITY = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -143,7 +144,7 @@ class _Asset:
         self.body = body
         self.media = _MEDIA[name.rpartition(".")[2]]
         self.headers = {
-            **_SECURITY,
+            **SECURITY,
             "cache-control": "no-cache",
             "etag": f'"{hashlib.sha256(body).hexdigest()[:16]}"',
         }

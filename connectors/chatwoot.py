@@ -30,6 +30,7 @@ from connectors.chatwoot_api import (
 )
 from connectors.chatwoot_events import SCHEME, Message, StatusEvent, changed_by, delivery_of, inbound_of, is_for_us, probe
 from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken, Times
+from connectors.links import Located, parts_of
 from connectors.signatures import verify
 from connectors.wishes import read
 from engine.accounts import ChatwootBot
@@ -49,6 +50,9 @@ NAME = "chatwoot"
 
 #: Characters of one message, `app/models/message.rb` [S].
 LONGEST = 150_000
+
+#: What an agent copies; of a message it has `messageId` in its query.
+CONVERSATION_LINK = r"/app/accounts/(?P<account>[0-9]{1,19})/.*conversations/(?P<conversation>[0-9]{1,19})/?"
 
 _CONVERSATION_EVENTS = frozenset({"conversation_status_changed", "conversation_opened", "conversation_resolved"})
 #: The next message of a resolved conversation makes it pending again, where its inbox has a bot.
@@ -150,6 +154,10 @@ class Chatwoot:
     async def check(self) -> Sequence[Check]:
         return [await check(self._client(bot), bot.name) for bot in self._bots.values()]
 
+    async def locate(self, link: str) -> Sequence[Located]:
+        found = [(name, parts_of(link, bot.base_url, CONVERSATION_LINK)) for name, bot in self._bots.items()]
+        return [self._located(name, parts) for name, parts in found if parts]
+
     def probes(self) -> Mapping[str, Request]:
         return {f"/chatwoot/{name}": probe(name, bot.secret.split()[0]) for name, bot in self._bots.items()}
 
@@ -181,6 +189,11 @@ class Chatwoot:
 
     def _address(self, name: str, account: int | str, conversation: int | str) -> Address:
         return Address(platform=NAME, tenant=self._bots[name].tenant, channel=f"{name}/{account}", thread=str(conversation))
+
+    def _located(self, name: str, parts: Mapping[str, str]) -> Located:
+        message = parts.get("messageId", "")
+        address = self._address(name, parts["account"], parts["conversation"])
+        return Located(address, f"{name}/{parts['account']}/{message}" if message else "")
 
     def _reach(self, address: Address) -> tuple[Api, str]:
         """The client of the bot, and the path of the conversation.

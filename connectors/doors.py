@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from connectors import contract, journal
+from connectors import arrival, contract, journal
 from connectors.contract import Hosting, Inbound, Listening, Platform, Receiver, Taken
 from connectors.figures import Figures
 from connectors.guard import answer, explain
@@ -51,6 +51,7 @@ class Doors:
             name = request.path_params.get("name", "")
             asked = contract.Request(name, headers_of(request), await request.body())
             platform.verify(asked)
+            arrival.verified()
             try:
                 taken = await self.receive(platform, asked)
             except (StoreUnavailable, Overloaded) as error:

@@ -18,6 +18,7 @@ from connectors.contract import Acknowledgement, Check, Inbound, Request, Taken,
 from connectors.formatting import split, to_plain
 from connectors.freshchat_checks import checks
 from connectors.freshchat_events import NAME, read, text_of
+from connectors.links import Located, parts_of
 from connectors.signatures import Encoding, Method, Scheme, public_key, verify
 from engine.accounts import FreshchatBot
 from engine.errors import DeliveryRefused, RetryLater, SettingsError, Unclear, Withdrawn
@@ -30,6 +31,8 @@ from engine.store import AsyncClient
 SCHEME = Scheme(signature_header="x-freshchat-signature", method=Method.RSA, encoding=Encoding.BASE64)
 #: Characters of one message. Freshchat names no limit; the shortest of the channels behind it, WhatsApp, takes 4,096 [D].
 MOST_CHARACTERS = 4_000
+#: What an agent copies.
+CONVERSATION_LINK = r"/a/.*conversation/(?P<conversation>[A-Za-z0-9-]{1,64})/?"
 
 
 class Freshchat:
@@ -103,6 +106,14 @@ class Freshchat:
 
     async def check(self) -> Sequence[Check]:
         return [check for account in self._accounts.values() for check in await checks(self._api(account), account)]
+
+    async def locate(self, link: str) -> Sequence[Located]:
+        found = [(one, parts_of(link, one.base_url, CONVERSATION_LINK)) for one in self._accounts.values()]
+        return [
+            Located(Address(platform=NAME, tenant=one.tenant, channel=one.name, thread=parts["conversation"]))
+            for one, parts in found
+            if parts
+        ]
 
     async def close(self) -> None:
         for api in self._apis.values():

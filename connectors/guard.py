@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from connectors import arrival
 from connectors.figures import Figures
 from engine.errors import BodyTooLarge, MalformedRequest, Overloaded, RequestError, StoreError, UnsupportedEncoding
 
@@ -70,6 +71,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         begun = time.perf_counter()
+        arrival.begin(begun)
         status = 0
 
         async def sending(message: Message) -> None:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from msgspec import structs
+
+from connectors import arrival
 from connectors.contract import (
     Deletion,
     Edit,
@@ -84,7 +87,7 @@ class Intake:
         """
         times = platform.times
         accept = self._lanes(platform).accept(
-            message,
+            structs.replace(message, door=arrival.door()),
             deadline=times.deadline,
             quiet=(times.quiet, times.quiet_max),
             notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),

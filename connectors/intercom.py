@@ -6,6 +6,7 @@ no time, so a repeat is known by its ids alone: that of the part a person wrote,
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from connectors.formatting import split, to_html
 from connectors.intercom_checks import checks
 from connectors.intercom_events import NAME, NOBODY, notification_id, read
 from connectors.intercom_items import Item
+from connectors.links import Located
 from connectors.signatures import Scheme, verify
 from engine.accounts import IntercomApp
 from engine.errors import DeliveryRefused, RetryLater, Unclear, Withdrawn
@@ -38,6 +40,8 @@ MOST_HTML = 10_000
 REQUESTS, PERIOD = 1_666, 10.0
 #: Most requests that one delivery costs: the look at its owner, a reply, and two assignments.
 REQUESTS_EACH = 4
+#: What a teammate copies from the inbox, whose host tells the region.
+CONVERSATION_LINK = r"https://app\.(?:eu\.|au\.)?intercom\.com/a/\S*/conversations?/([0-9]{1,19})(?:[/?#]\S*)?"
 #: What Intercom sends to try an address.
 _PING = b'{"type": "notification_event", "topic": "ping", "data": {"type": "notification_event_data", "item": {"type": "ping"}}}'
 
@@ -120,6 +124,12 @@ class Intercom:
 
     async def check(self) -> Sequence[Check]:
         return [check for account in self._accounts.values() for check in await checks(self._api(account), account)]
+
+    async def locate(self, link: str) -> Sequence[Located]:
+        """The inbox is at another host than the API, which differs by region."""
+        found = re.fullmatch(CONVERSATION_LINK, link)
+        thread, here = (found[1], self._accounts.values()) if found else ("", ())
+        return [Located(Address(platform=NAME, tenant=one.tenant, channel=one.name, thread=thread)) for one in here]
 
     def probes(self) -> Mapping[str, Request]:
         return {f"/intercom/{name}": _ping(account) for name, account in self._accounts.items()}

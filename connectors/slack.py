@@ -18,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from connectors import contract, slack_files, slack_posting, slack_socket
+from connectors import contract, slack_files, slack_links, slack_posting, slack_socket
 from connectors.contract import Check, Take, Times
 from connectors.guard import problem
+from connectors.links import Located
 from connectors.slack_calls import GONE, client, session
 from connectors.slack_checks import checks, probe
 from connectors.slack_door import Door, nobody
@@ -147,6 +148,13 @@ class Slack:
             one = app.account
             found += await checks(self._client(one, one.bot_token), self._client(one, one.app_token), one)
         return found
+
+    async def locate(self, link: str) -> Sequence[Located]:
+        """Slack says which workspace a link is of; one that installed the app by OAuth is named by its id instead."""
+        found = slack_links.parse(link)
+        accounts = [app.account for app in self._apps.values() if app.account.bot_token] if found else []
+        places = [await slack_links.place_of(self._client(account, account.bot_token), account) for account in accounts]
+        return [one for place in places if found for one in slack_links.located(place, found)]
 
     def probes(self) -> Mapping[str, contract.Request]:
         return {f"/slack/{name}/events": probe(app.account) for name, app in self._apps.items()}

@@ -16,9 +16,11 @@ from telegram import BotCommand
 from telegram.constants import ChatAction, ParseMode
 from telegram.error import BadRequest, ChatMigrated, NetworkError, TelegramError
 
+from connectors import telegram_links
 from connectors.bodies import read_object
 from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, Taken, Times
 from connectors.formatting import split, to_plain, to_telegram
+from connectors.links import Located
 from connectors.signatures import Method, Scheme, verify
 from connectors.telegram_checks import checks
 from connectors.telegram_client import ALLOWED, Client
@@ -136,6 +138,9 @@ class Telegram:
             watch = Watch(self._settings, me.id)
             found += await checks(self._client(me.account.name), me.account, watch, self._store)
         return found
+
+    async def locate(self, link: str) -> Sequence[Located]:
+        return telegram_links.located(link, self._bots)
 
     def probes(self) -> Mapping[str, Request]:
         headers = {"content-type": "application/json"}

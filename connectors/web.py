@@ -30,9 +30,11 @@ from connectors.guard import Guard, answer, explain, problem
 from connectors.haste import HastyProtocol
 from connectors.intake import Intake
 from connectors.link import Link, mismatch
+from connectors.lookup import Lookup
 from connectors.messages import show
 from connectors.platforms import table
 from connectors.stream import Hub
+from connectors.traces import Traces
 from engine.errors import NoSuchMessage, RejectedRequest, StartError, StoreUnavailable
 from engine.lanes import Lanes
 from engine.settings import Settings
@@ -61,6 +63,7 @@ class Web:
         self.keys = ApiKeys(settings.api_keys)
         self.platforms = table(settings, None)
         self.chat = Chat(settings, self.platforms[page.NAME], link=self.link, hub=self.hub, intake=self.intake)
+        self.traces = Traces(self.keys, self.lookup, self.chat.check_host)
         self.doors = Doors(self.platforms, self.intake, self.figures)
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -68,10 +71,15 @@ class Web:
         """:raises StoreUnavailable: while there is no connection to Redis."""
         return Intake(self.settings, self.lanes, self.link.client, self.crowd)
 
+    def lookup(self) -> Lookup:
+        """:raises StoreUnavailable: while there is no connection to Redis."""
+        return Lookup(self.settings, self.lanes, self.link.client, self.platforms)
+
     def routes(self) -> list[BaseRoute]:
         return [
             *self.doors.routes(),
             *self.chat.routes(self.figures),
+            *self.traces.routes(),
             Route("/v1/messages/{id}", self.message),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),

@@ -72,13 +72,13 @@ class Webhook:
             raise UnparseableMessage(f"{kind} without `conversation`")
         address = self._address(request.name, short("conversation", content.conversation))
         if kind == "message.created":
-            message = _message(address, content, _logical(request.name, read_id(endpoint, request.headers, found)))
+            message = _message(address, content, logical_id(request.name, read_id(endpoint, request.headers, found)))
             return (wishes.read(message) if endpoint.registered.wishes else message,)
         if not content.message_id:
             raise UnparseableMessage(f"{kind} without `message_id`")
         if not _MESSAGE_ID.fullmatch(content.message_id):
             raise MalformedRequest("`message_id` must be the id of the original message")
-        original = _logical(request.name, content.message_id)
+        original = logical_id(request.name, content.message_id)
         if kind == "message.deleted":
             return (Deletion(address, original),)
         return (Edit(_message(address, content, original)),)
@@ -88,7 +88,7 @@ class Webhook:
             known = read_id(self._endpoints[request.name], request.headers, read_object(request.body))
         except (MalformedRequest, UnparseableMessage):  # then a repeat is known by its bytes
             known = "sha256." + hashlib.sha256(request.body).hexdigest()
-        return self._address(request.name, ""), _logical(request.name, known)
+        return self._address(request.name, ""), logical_id(request.name, known)
 
     def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
         if taken and taken[0].state == "elsewhere":
@@ -162,7 +162,7 @@ def _is_left_alone(endpoint: WebhookEndpoint) -> bool:
     return not mapped or not is_message(endpoint.only, read_object(_PROBE))
 
 
-def _logical(name: str, message_id: str) -> str:
+def logical_id(name: str, message_id: str) -> str:
     """Endpoints of one tenant number their messages apart; an id may have a slash, a name has none."""
     return f"{name}/{message_id}"
 

@@ -20,6 +20,7 @@ from connectors.api import Api
 from connectors.attachments import legible, written
 from connectors.bodies import read_as, read_object
 from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken, Times
+from connectors.links import Located, parts_of
 from connectors.signatures import Scheme, verify
 from connectors.wishes import read
 from connectors.zammad_api import check, files_of, is_answered, is_ours, load, marks_of, note, post_article, reply_to, text_of
@@ -41,6 +42,9 @@ LONGEST = 1_500_000 // 20
 _NOBODY_ID, _NOBODY = 1, "-"
 #: States in which a conversation is over; the names are those of a fresh installation.
 _OVER = frozenset({"closed", "merged", "removed"})
+
+#: What an agent copies: a ticket, or one of its articles.
+TICKET_LINK = r"/?#ticket/zoom/(?P<ticket>[0-9]{1,19})(/(?P<article>[0-9]{1,19}))?"
 
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -161,6 +165,10 @@ class Zammad:
     async def check(self) -> Sequence[Check]:
         return [await check(self._client(desk), desk.name) for desk in self._desks.values()]
 
+    async def locate(self, link: str) -> Sequence[Located]:
+        found = [(name, parts_of(link, desk.base_url, TICKET_LINK)) for name, desk in self._desks.items()]
+        return [self._located(name, parts["ticket"], parts.get("article", "")) for name, parts in found if parts]
+
     def probes(self) -> Mapping[str, Request]:
         return {f"/zammad/{name}": _probe(name, desk.webhook_secret.split()[0]) for name, desk in self._desks.items()}
 
@@ -187,6 +195,9 @@ class Zammad:
 
     def _address(self, name: str, ticket: str) -> Address:
         return Address(platform=NAME, tenant=self._desks[name].tenant, channel=name, thread=ticket)
+
+    def _located(self, name: str, ticket: str, article: str) -> Located:
+        return Located(self._address(name, ticket), f"{name}/{ticket}/{article}" if article else "")
 
     def _reach(self, address: Address) -> tuple[Api, str]:
         """The client of the desk, and the id of the ticket.

@@ -19,6 +19,7 @@ from connectors.api import Api
 from connectors.attachments import File, legible, written
 from connectors.contract import Acknowledgement, Check, Inbound, Notice, Request, Taken, Times
 from connectors.formatting import split, to_html
+from connectors.links import Located, parts_of
 from connectors.signatures import verify
 from connectors.zendesk_checks import checks, probe
 from connectors.zendesk_events import PEOPLE, SCHEME, Event, plain, word
@@ -53,6 +54,10 @@ SUMMARY = "The bot hands this ticket over: a person is needed. What was said bef
 MARK, STEP = "replymill_delivery", "replymill_step"
 
 _VISIBLE = re.compile(r"[!-~]{1,128}")
+
+
+#: What an agent copies.
+TICKET_LINK = r"/agent/tickets/(?P<ticket>[0-9]{1,19})(/.*)?"
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,10 @@ class Zendesk:
     async def check(self) -> Sequence[Check]:
         asked = (checks(self._api(desk.account), desk.account) for desk in self._desks.values())
         return [check for found in await asyncio.gather(*asked) for check in found]
+
+    async def locate(self, link: str) -> Sequence[Located]:
+        found = [(name, parts_of(link, one.account.base_url, TICKET_LINK)) for name, one in self._desks.items()]
+        return [Located(self._address(name, parts["ticket"])) for name, parts in found if parts]
 
     def probes(self) -> Mapping[str, Request]:
         return {f"/zendesk/{name}": probe(desk.account, desk.secrets[0]) for name, desk in self._desks.items()}

@@ -31,7 +31,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `p:<ref>` | string | as long as the pause | accept | accept | the notice that the bot pauses was sent |
 | `b:<ref>` | string | a minute | commit | accept | replies of the bot in this minute: two bots that answer each other stop |
 | `v:<id>` | hash | `feedback_ttl` | rate | look | what the person thinks of the reply: `up` or `down` |
-| `t:<digest>` | string, at most 16 kB | `trace_ttl` after its last event | all moves of its messages | trail | the trace of a conversation, a line for each event |
+| `t:<tenant>` | string, at most 16 kB | `trace_ttl` after its last event | all moves of its messages | trail | the trace of a conversation, a line for each event |
 | `mark` | string, empty | always | moves that wait for the disk | nobody | a write of their own for WAITAOF to wait for: see `engine.durability` |
 | `fence` | string | always | claim | claim | counts leases: with a random nonce it makes the token |
 | `dead` | zset by time, at most 10,000 | always | commit, bury, replay, discard | list of dead letters | index of the dead letters |
@@ -53,6 +53,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:progress:<session>` | channel | - | answering | web | the reply while it is generated |
 | `rm:live` | zset | while not empty | answering | delivery | turns whose reply is being made, each once: there is something to show |
 | `rm:live:<id>` | string | a minute | answering | delivery | the text so far of the reply to a turn |
+| `rm:models` | hash | always | answering, at start | trace | names of the models by their number in traces |
 | `rm:figures` | list | 240 samples | the figures job | status | how the backlog went over the last hour |
 | `rm:celery:*` | Celery's own | - | kombu | kombu | jobs and remote control |
 | `rm:slack:installed:<digest>` | string, sealed | until uninstalled | web, delivery | the same | a Slack app's installation in one workspace, with its tokens |
@@ -83,6 +84,8 @@ IDLE_QUEUE = "replymill.idle"
 CELERY_PREFIX = "rm:celery:"
 #: Turns of which there is something to show.
 LIVE = "rm:live"
+#: Names of the models by their number in traces.
+MODELS = "rm:models"
 CACHE_PATTERN = "rm:cache:*"
 CACHE_STATS_PATTERN = "rm:cache-stats:*"
 #: Names of the workers there are.

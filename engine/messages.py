@@ -118,6 +118,8 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
     dedupe_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     #: Not read yet; only where reading it is configured.
     media: tuple[Media, ...] = ()
+    #: Tenths of a millisecond from the request that brought it to its acceptance, and to its verification where that is known.
+    door: tuple[int, ...] = ()
     #: Set by the lane, not part of the body: see `Entry`.
     id: str = ""
     received_at: int = 0
@@ -126,7 +128,9 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
 
     def encode(self) -> bytes:
         """The body only: what the lane's header holds is left out, and so is an empty end."""
-        beside = (self.media,) if self.media else ()
+        beside = [self.media, self.door]
+        while beside and not beside[-1]:
+            beside.pop()
         return msgspec.json.encode((self.schema, self.address, self.sender, self.text, self.dedupe_ids, *beside))
 
     @property

@@ -6,6 +6,7 @@ given to `generate` when a replica is free.
 
 import hashlib
 import re
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from engine.cache import CacheKey, ReplyCache
 from engine.convert import ensure
 from engine.errors import ModelError
 from engine.generation import Completion, Finish, Request
+from engine.keys import MODELS
 from engine.messages import Address, Conversation, InboundMessage, Reply, Source
 from engine.model import Model, Pending
 from engine.prompt import Prompt
 from engine.settings import Settings
-from engine.store import Client
+from engine.store import Client, reachable
+from engine.trail import model_code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,8 @@ class Generating:
         self.batch = batch
         #: Whether its replies are kept short.
         self.brief = brief
+        #: Tells batches apart in traces; of five characters there.
+        self.id = secrets.randbelow(36**5)
         #: By `time.monotonic`, before the engine has seen it.
         self.started_at = time.monotonic()
         #: Made so far, in replies that are done.
@@ -144,9 +149,13 @@ class Responder:
     def load(cls, settings: Settings, client: Client) -> "Responder":
         """Load the model, fetching and converting it first where that was not done.
 
+        :raises StoreUnavailable: if Redis is away.
         :raises ModelError: if it cannot be had or run.
         """
-        return cls(settings, client, Model.load(ensure(settings.model, settings), settings))
+        loaded = cls(settings, client, Model.load(ensure(settings.model, settings), settings))
+        with reachable():
+            client.hset(MODELS, str(model_code(settings.model)), settings.model)
+        return loaded
 
     def respond(self, batch: Sequence[Question]) -> list[Reply | Prepared]:
         """For each turn its reply, or what the model is to be given."""
@@ -207,6 +216,8 @@ class Responder:
             tokens=completion.tokens,
             prompt_tokens=completion.prompt_tokens,
             batch=len(generating.batch),
+            batch_id=generating.id,
+            model=self.settings.model,
             finish=str(completion.finish),
             **({"brief": True} if generating.brief else {}),
             truncated=prepared.prompt.truncated,

@@ -36,6 +36,7 @@ OPEN_TO_CONNECTORS = {
     "accounts",
     "endpoints",
     "durability",
+    "trail",
 }
 
 #: What those need in turn and nobody else does.

@@ -75,6 +75,7 @@ GOOD: dict[str, dict[str, object]] = {
     "durability": {"fsync": "fsync", "everysec": "everysec"},
     "compute_type": {"float32": "float32"},
     "stop": {"User:|\n\n": ("User:", "\n\n")},
+    "trace_text": {"on": True},
     "cache": {"off": False, "TRUE": True, "0": False, "yes": True},
     "apology": {"Sorry.": "Sorry."},
     "sealing_keys": {"a-long-enough-key-01": ("a-long-enough-key-01",)},

@@ -22,6 +22,7 @@ PARTS = {
     "slack_manifest": "connectors.slack_manifest",
     "sources": "engine.sources",
     "supervisor": "workers.supervisor",
+    "traces": "workers.traces",
 }
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]

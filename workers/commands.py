@@ -14,7 +14,7 @@ from rich.console import Console
 
 from engine.accounts import SlackApp
 from engine.settings import Settings, describe
-from workers import cli, dead_commands, shown
+from workers import cli, dead_commands, shown, trace_commands
 from workers.chaos import command as chaos
 from workers.commanding import AsJson, complete, loaded, part, print_json, print_rows
 
@@ -38,6 +38,7 @@ app.add_typer(model, name="model")
 app.add_typer(cache, name="cache")
 app.add_typer(dead_commands.dead, name="dead")
 app.command()(chaos.chaos)
+app.command()(trace_commands.trace)
 
 ModelSource = Annotated[str, typer.Argument(help="The model; by default REPLYMILL_MODEL.", show_default=False)]
 

@@ -166,10 +166,9 @@ class Delivering:
         if not ours:
             log.info("the lease is lost; nothing is sent", action="delivery.stale", delivery=entry.id)
             return
-        async with asyncio.timeout(self.settings.send_timeout):
-            receipt = await self.sending.send(platform, delivery, again=before == entry.id, replayed=entry.revision > 0)
+        sent = await self.sending.send(platform, delivery, again=before == entry.id, replayed=entry.revision > 0)
         log.info("delivered", action="delivery.sent", delivery=entry.id, conversation=lane.ref, platform=platform.name)
-        outcome = delivered(lane, delivery, receipt, at=self._clock.now())
+        outcome = delivered(lane, delivery, sent.receipt, at=self._clock.now(), seconds=sent.seconds)
         if await self._commit(lane, outcome) is Settled.COMMITTED:
             self.figures.done()
 

@@ -11,6 +11,7 @@ from engine.messages import Action, Delivery, Entry, InboundMessage, Owner, Rece
 from engine.moves import Lane, Outcome, Overdue
 from engine.settings import Settings
 from engine.trace import answered_record
+from engine.trail import answered_note, sent_note
 
 
 def delivery_id(message_id: str, part: int = 0) -> str:
@@ -29,13 +30,15 @@ def answered(lane: Lane, reply: Reply, *, question: str, at: int, state: str = "
         ),
         deliveries=(Delivery(id=delivery_id(first.id), reply=reply),),
         record=answered_record(reply, state=state, received_at=first.received_at, at=at),
+        note=answered_note(reply, kind="p" if state == "apologised" else "a"),
     )
 
 
 def kept_for_person(lane: Lane, messages: list[InboundMessage]) -> Outcome:
     """A person owns the conversation: the messages go to history, and the bot says nothing."""
     turns = tuple(Turn.kept(Role.USER, message.shown, at=message.received_at) for message in messages)
-    return Outcome(owner="person", turns=turns, record={"state": "handed-over", "received_at": str(lane.entries[0].received_at)})
+    record = {"state": "handed-over", "received_at": str(lane.entries[0].received_at)}
+    return Outcome(owner="person", turns=turns, record=record, note="h")
 
 
 def unreadable(error: str) -> Outcome:
@@ -70,11 +73,12 @@ def _unread(lane: Lane, entry: Entry, error: DecodeError, settings: Settings, *,
     return lane, replace(said, turns=(), dead=str(error))
 
 
-def delivered(lane: Lane, delivery: Delivery, receipt: Receipt, *, at: int) -> Outcome:
-    """The platform took a delivery `at` a time; the last part of a reply makes its message delivered."""
+def delivered(lane: Lane, delivery: Delivery, receipt: Receipt, *, at: int, seconds: float = 0) -> Outcome:
+    """The platform took a delivery `at` a time, after so many seconds; the last part of a reply makes its message delivered."""
     state = "handed-over" if delivery.action is Action.HAND_OVER else "delivered"
     record = {"state": state, "delivered_at": str(at), "platform_id": receipt.platform_id} if delivery.last else {}
-    return Outcome(owner="", record=record, records=answered_by(lane.entries[0]))
+    note = sent_note(part=delivery.part, seconds=seconds, platform_id=receipt.platform_id)
+    return Outcome(owner="", record=record, records=answered_by(lane.entries[0]), note=note)
 
 
 def parts_of(delivery: Delivery, texts: Sequence[str]) -> list[Delivery]:
@@ -94,7 +98,7 @@ def parts_of(delivery: Delivery, texts: Sequence[str]) -> list[Delivery]:
 
 def withdrawn(lane: Lane) -> Outcome:
     """A person took over before the reply was posted."""
-    return Outcome(owner="", record={"state": "handed-over"}, records=answered_by(lane.entries[0]))
+    return Outcome(owner="", record={"state": "handed-over"}, records=answered_by(lane.entries[0]), note="w")
 
 
 def undelivered(lane: Lane, reason: str, *, tried: str = "") -> Outcome:

@@ -1,11 +1,23 @@
 """One send: at the pace that the platform takes, and never twice where that can be helped."""
 
+import asyncio
+import time
+from typing import NamedTuple
+
 from connectors.contract import Askable, Platform
 from engine.errors import DeliveryRefused, RetryLater
 from engine.limits import Limits
 from engine.messages import Delivery, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient
+
+
+class Sent(NamedTuple):
+    """A platform took a delivery."""
+
+    receipt: Receipt
+    #: How long it took, the question whether it was there already included.
+    seconds: float
 
 
 class Sending:
@@ -20,15 +32,18 @@ class Sending:
         seconds = await self._limits.take(platform.limits(delivery), delivery.id)
         return max(1, round(seconds * 1000)) if seconds else 0
 
-    async def send(self, platform: Platform, delivery: Delivery, *, again: bool, replayed: bool = False) -> Receipt:
-        """Send it; `again`, if an earlier attempt may have sent it already. Raises what `Platform.send` does.
+    async def send(self, platform: Platform, delivery: Delivery, *, again: bool, replayed: bool = False) -> Sent:
+        """Send it within `send_timeout`; `again`, if an earlier attempt may have sent it already. Raises what `Platform.send` does.
 
         Of one that a person has `replayed`, a platform that can be asked is; where none can, that person has decided.
         """
-        ask = again or (replayed and isinstance(platform, Askable))
-        receipt = await self._earlier(platform, delivery) if ask else None
-        if receipt:
-            return receipt
+        begun = time.monotonic()
+        async with asyncio.timeout(self._settings.send_timeout):
+            earlier = again or (replayed and isinstance(platform, Askable))
+            receipt = await self._earlier(platform, delivery) if earlier else None
+            return Sent(receipt or await self._post(platform, delivery), time.monotonic() - begun)
+
+    async def _post(self, platform: Platform, delivery: Delivery) -> Receipt:
         try:
             return await platform.send(delivery)
         except RetryLater as later:

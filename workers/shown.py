@@ -123,9 +123,10 @@ def whole_letter(found: Mapping[str, Any]) -> Group:
     return Group(table, Text(found["text"] or "(empty)", overflow="fold"), Text(""))
 
 
-def moment(ms: int) -> str:
-    """A time of this machine's clock, from Unix time in milliseconds."""
-    return datetime.fromtimestamp(int(ms) / 1000).strftime("%d %b %H:%M:%S")
+def moment(ms: float, *, exact: bool = False) -> str:
+    """A time of this machine's clock, from Unix time in milliseconds; `exact`: to the millisecond."""
+    at = datetime.fromtimestamp(ms / 1000)
+    return f"{at:%d %b %H:%M:%S}" + (f".{at.microsecond // 1000:03d}" if exact else "")
 
 
 def checks(found: Sequence[tuple[str, str, str, str]]) -> Table:

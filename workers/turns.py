@@ -18,6 +18,7 @@ from engine.responder import Question
 from engine.settings import Settings
 from engine.store import Client
 from engine.trace import Clock
+from engine.trail import answered_note
 from workers.newer import NEWER_WAIT, Newer
 from workers.outcomes import answered, kept_for_person, only, overdue, read, unreadable
 
@@ -100,7 +101,11 @@ class Turns:
         """The reply to a turn, if it is still held; committed by the next `save`."""
         held = self._held.pop(key, None)
         if held is not None:
-            outcome = answered(held.lane, reply, question=held.question.text, at=self.clock.now())
+            asked = held.question.text
+            outcome = answered(held.lane, reply, question=asked, at=self.clock.now())
+            door = held.question.messages[0].door
+            note = answered_note(reply, door=door, question=asked if self._settings.trace_text else "")
+            outcome = replace(outcome, note=note)
             self._settle(held.lane, outcome, partial(self._on_committed, held.question, reply))
 
     def revise(self, questions: Sequence[Question]) -> list[Question]:

@@ -94,7 +94,7 @@ if a.dead then
     belongs(a.ref, a.pairs[position][1], a.dead.ttl)
   end
   if n > 0 then
-    note(a.ref, table.concat(named, ','), 'd ' .. one_line(a.dead.reason))
+    note(a.ref, table.concat(named, ','), 'd ' .. one_line(a.dead.reason) .. ' (' .. a.dir .. 'bound)')
   end
 end
 return 'committed'

@@ -96,9 +96,20 @@ local function one_line(text)
   return string.sub(string.gsub(text, '%s+', ' '), 1, REASON)
 end
 
+-- Half of a conversation's digest, 65 bits, names its trace: there are many of them.
+local function trace_of(ref)
+  return P .. 't:' .. string.sub(string.match(ref, '[^.]+$'), 1, 13)
+end
+
 -- How a trace names a message or a delivery of it: the first characters of its digest, unique within a conversation.
 local function short(id)
-  return string.match(id, '(%w%w%w%w%w%w%w%w)%w+%-%d') or string.match(id, '^%S+')
+  return string.match(id, '(%w%w%w%w%w%w%w)%w%w%w+%-%d') or string.match(id, '^%S+')
+end
+
+-- The event of a failed attempt: of a delivery with its part, where that is not the first.
+local function failed_as(dir, id)
+  local part = tonumber(string.match(id, '%-(%d+)$') or 0)
+  return dir == 'in' and 'f' or (part > 0 and 'tK' .. base36(part) or 't')
 end
 
 -- Adds an event to the trace of a conversation: `time ids what`, see engine/trace.py. Lines past their time go with the next event.
@@ -107,7 +118,7 @@ local function note(ref, ids, what)
   if ttl == 0 then
     return
   end
-  local kept = P .. 't:' .. string.match(ref, '[^.]+$')
+  local kept = trace_of(ref)
   local line = base36(now) .. ' ' .. ids .. ' ' .. what .. '\n'
   local size = call('STRLEN', kept)
   local function late(text, from)
@@ -378,7 +389,7 @@ end
 
 -- Repeats of one message in a row are one line with their number: whoever repeats a thousand times pushes nothing else out.
 local function note_repeat(ref, id)
-  local kept = P .. 't:' .. string.match(ref, '[^.]+$')
+  local kept = trace_of(ref)
   local last = call('GETRANGE', kept, -40, -1)
   local tail, count = string.match(last, '\n?(%w+ ' .. short(id) .. ' n(%d+)\n)$')
   if (a.trace or 0) > 0 and tail then
@@ -392,7 +403,7 @@ end
 
 -- A conversation that is full says so once a minute.
 local function note_full(ref)
-  local last = call('GETRANGE', P .. 't:' .. string.match(ref, '[^.]+$'), -13, -1)
+  local last = call('GETRANGE', trace_of(ref), -13, -1)
   local at = string.match(last, '\n?(%w+) %- u\n$')
   if not at or tonumber(at, 36) < now - MINUTE then
     note(ref, '-', 'u')

@@ -1,6 +1,6 @@
 -- Takes what needs no answer of the loops: a fixed text is due, or somebody else is to answer from now on, once. a: ref, digests,
 -- suffix, id, dedupe_ttl, out (items for the outbound lane), owner (or nil), its ttl and record_ttl, forget (true: the history goes, and
--- the records and dead letters of what was said).
+-- the records, dead letters and trace of what was said).
 -- Returns {verdict, id}: accepted or repeat.
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
@@ -15,7 +15,7 @@ if a.forget then
     call('DEL', P .. 'm:' .. id, P .. 'dead:' .. id)
     call('ZREM', P .. 'dead', id)
   end
-  call('DEL', P .. 'h:' .. a.ref, kept)
+  call('DEL', P .. 'h:' .. a.ref, kept, trace_of(a.ref))
   revise(a.ref) -- An answer that is being made would bring the question back.
 end
 local before = call('GET', P .. 'o:' .. a.ref) or 'bot'

@@ -16,7 +16,7 @@ for _, item in ipairs(a.lanes) do
     local head = reason ~= '' and head_of(a.dir, ref)
     if head then
       tried(state, 'w', reason)
-      note(ref, short(head.id), (a.dir == 'in' and 'f' or 't') .. ' ' .. one_line(reason))
+      note(ref, short(head.id), failed_as(a.dir, head.id) .. ' ' .. one_line(reason))
     end
     if failed and not fail(a.dir, ref) then
       delay = 0

@@ -48,7 +48,7 @@ for position, letter in ipairs(a.letters) do
     call('DEL', P .. 'dead:' .. letter.id)
     call('ZREM', P .. 'dead', letter.id)
     forget_outcome(letter)
-    note(letter.ref, short(letter.as), 'r')
+    note(letter.ref, short(letter.as), 'r ' .. letter.dir)
     letter.id = letter.as
     letter.revision = tonumber(string.match(kept, '^%S+ (%d+) %d+ %d+ %d+\n') or 0) + 1
     append(letter.dir, letter.ref, letter)

@@ -36,7 +36,7 @@ for _, ref in ipairs(first_of('leased', now)) do
     local head = head_of(a.dir, ref)
     if head then
       tried(lease(a.dir, ref), 'w', LOST)
-      note(ref, short(head.id), (a.dir == 'in' and 'f' or 't') .. ' ' .. LOST)
+      note(ref, short(head.id), failed_as(a.dir, head.id) .. ' ' .. LOST)
       fail(a.dir, ref)
       requeued = requeued + 1
     end
