@@ -59,7 +59,7 @@ class Slack:
         self.times = Times.chat(settings)
         self._settings = settings
         self._kept = Kept(settings, client)
-        self._show = Show(self._kept)
+        self._show = Show(self._kept, send_timeout=settings.send_timeout)
         found = settings.accounts.get(NAME, {}).items()
         self._apps = {name: App(account, settings, self._kept) for name, account in found if isinstance(account, SlackApp)}
         self._doors: dict[str, Door] = {}

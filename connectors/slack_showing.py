@@ -4,6 +4,7 @@ All of it is best effort. Whatever goes wrong, the reply is posted as if nothing
 alone, and its message is completed or replaced when the reply is sent.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from connectors import formatting
 from connectors.slack_calls import judged
 from connectors.slack_events import ASKED
-from connectors.slack_posting import LONGEST_TEXT, buttons, metadata, rated
+from connectors.slack_posting import LONGEST_TEXT, PAGE, buttons, metadata, rated
 from connectors.slack_store import STREAM_LIFE, Kept
 from engine.errors import DeliveryRefused, RetryLater, StoreUnavailable, Unclear
 from engine.messages import Delivery, Receipt
@@ -26,13 +27,16 @@ STATUS = "is thinking..."
 APPEND_EVERY = 1.0
 #: A stream that nothing is appended to any more.
 _OVER = {"ts": "", "broken": "1"}
+#: A reply waits so long for a stream that is just being started, seconds, at most this part of its time; and looks so often.
+START_PATIENCE, START_PART, LOOK_EVERY = 1.0, 0.25, 0.1
 
 
 class Show:
     """The streams of one process; where they are is kept in Redis, since another process sends the reply."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: Kept, *, send_timeout: float) -> None:
         self._kept = kept
+        self._patience = min(START_PATIENCE, START_PART * send_timeout)
         self._appended: dict[str, float] = {}
 
     async def status(self, calls: AsyncWebClient, channel: str, thread: str) -> None:
@@ -52,7 +56,9 @@ class Show:
             stream = await self._kept.fields(key)
             if not stream:
                 await self._start(calls, key, channel, thread, text)
-            elif stream.get("broken") != "1" and time.monotonic() - self._appended.get(turn, 0) >= APPEND_EVERY:
+            elif (
+                stream.get("ts") and stream.get("broken") != "1" and time.monotonic() - self._appended.get(turn, 0) >= APPEND_EVERY
+            ):
                 self._appended = (
                     {turn: time.monotonic()} if len(self._appended) > 1000 else {**self._appended, turn: time.monotonic()}
                 )
@@ -68,20 +74,50 @@ class Show:
         if delivery.part or not channel.startswith("D") or not thread:
             return None
         key = self._kept.key("stream", delivery.turn)
-        stream = await self._kept.fields(key)
+        stream = await self._settled(key)
         if not stream.get("ts"):
-            # What comes late to be shown must not begin a message beside the reply.
-            await self._kept.set_fields(key, _OVER, life=STREAM_LIFE)
+            if stream.get("lost"):
+                await _clear(calls, delivery, channel, thread)
             return None
         receipt = await self._completed(calls, delivery, channel, stream)
         receipt = receipt or await self._replaced(calls, delivery, channel, stream["ts"])
         await self._kept.set_fields(key, _OVER, life=STREAM_LIFE)
         return receipt
 
+    async def _settled(self, key: str) -> Mapping[str, str]:
+        """The stream that the reply ends; from here on none can be started. `lost`: one was, and nobody knows what became of it."""
+        if await self._kept.first(key, "begun", "1", life=STREAM_LIFE):
+            # What comes late to be shown must not begin a message beside the reply.
+            await self._kept.set_fields(key, _OVER, life=STREAM_LIFE)
+            return {}
+        ends = time.monotonic() + self._patience
+        while "ts" not in (stream := await self._kept.fields(key)) and time.monotonic() < ends:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(LOOK_EVERY)
+        # Whoever sets the place first decides: a stream without one here takes itself back.
+        if "ts" in stream or not await self._kept.first(key, "ts", "", life=STREAM_LIFE):
+            return await self._kept.fields(key)
+        return {"lost": "1"}
+
     async def _start(self, calls: AsyncWebClient, key: str, channel: str, thread: str, text: str) -> None:
-        answer = await _try(calls.chat_startStream(channel=channel, thread_ts=thread, markdown_text=neutral(text)))
-        shown = {"ts": str(answer["ts"]), "shown": neutral(text)} if answer.get("ts") else _OVER
-        await self._kept.set_fields(key, shown, life=STREAM_LIFE)
+        if not await self._kept.first(key, "begun", "1", life=STREAM_LIFE):
+            return
+        try:
+            with judged():
+                answer: Mapping[str, Any] = (
+                    await calls.chat_startStream(channel=channel, thread_ts=thread, markdown_text=neutral(text))
+                ).data  # type: ignore[assignment]
+        except Unclear as error:
+            log.debug("a stream may have been started", action="slack.not_shown", reason=str(error))
+            return
+        except (RetryLater, DeliveryRefused) as error:
+            await self._kept.set_fields(key, _OVER, life=STREAM_LIFE)
+            if isinstance(error, RetryLater) and error.after:
+                raise
+            return
+        ts = str(answer.get("ts") or "")
+        await self._kept.set_fields(key, {"shown": neutral(text)}, life=STREAM_LIFE)
+        if not await self._kept.first(key, "ts", ts, life=STREAM_LIFE):
+            await _take_back(calls, channel, ts)
 
     async def _append(self, calls: AsyncWebClient, key: str, channel: str, text: str, stream: Mapping[str, str]) -> None:
         now, shown = neutral(text), stream.get("shown", "")
@@ -138,6 +174,31 @@ class Show:
 def neutral(text: str) -> str:
     """Markdown in which nothing is a mention or a disguised link; grows as the text does."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+async def _clear(calls: AsyncWebClient, delivery: Delivery, channel: str, thread: str) -> None:
+    """Take back the beginning of this reply that a stream has left, where its place got lost with the process that started it."""
+    whole = neutral(delivery.reply.text)
+    oldest = f"{time.time() - STREAM_LIFE:.6f}"
+    try:
+        page = await _try(
+            calls.conversations_replies(channel=channel, ts=thread, oldest=oldest, limit=PAGE, include_all_metadata=True)
+        )
+        for one in page.get("messages") or ():
+            begins = str(one.get("text") or "").strip()
+            if one.get("bot_id") and not one.get("metadata") and begins and whole.startswith(begins):
+                await _take_back(calls, channel, str(one.get("ts")))
+    except RetryLater as later:  # the reply is worth more than a tidy thread
+        log.info("the beginning of a reply may be left", action="slack.left", delivery=delivery.id, reason=str(later))
+
+
+async def _take_back(calls: AsyncWebClient, channel: str, ts: str) -> None:
+    """Remove a message that was begun.
+
+    :raises RetryLater: Slack asks for a pause.
+    """
+    await _try(calls.chat_stopStream(channel=channel, ts=ts))
+    await _try(calls.chat_delete(channel=channel, ts=ts))
 
 
 async def _try(call: Any) -> Mapping[str, Any]:

@@ -93,3 +93,12 @@ class Kept:
             pipeline.hset(key, mapping=fields)
             pipeline.expire(key, life)
             await pipeline.execute()
+
+    async def first(self, key: str, field: str, value: str, *, life: int) -> bool:
+        """Set a field that is not there; says whether it was not."""
+        client = await self.client()
+        with reachable():
+            pipeline = client.pipeline(transaction=False)
+            pipeline.hsetnx(key, field, value)
+            pipeline.expire(key, life)
+            return bool((await pipeline.execute())[0])

@@ -137,6 +137,12 @@ def test_a_fixed_text_settles_what_no_reply_answers_and_nothing_that_came_after_
     assert account([sent(1)], [post(at=5.0, kind=Kind.NOTICE)]).lost == 1
 
 
+def test_a_beginning_that_was_left_is_found() -> None:
+    found = account([sent(1)], [post(kind=Kind.LEFT_OVER), post(1)])
+
+    assert (found.left_over, breaches(found, SURE)) == (1, ["1 half said"])
+
+
 def test_what_was_never_acknowledged_is_not_lost_and_not_passed_over() -> None:
     found = account([sent(1, taken=None)], [])
     assert (found.lost, breaches(found, SURE)) == (0, ["1 never accepted"])

@@ -219,6 +219,33 @@ def test_what_comes_late_to_be_shown_begins_no_message_beside_the_reply(
     assert [one["text"].strip() for one in slack.messages[DIRECT]] == ["It is on its way."]
 
 
+def test_a_beginning_whose_place_got_lost_is_taken_back_when_the_reply_is_posted(settings: Settings, slack: SlackServer) -> None:
+    slack.go_wrong("/chat.startStream", Fault(drop=True, after_effect=True))
+    shown(settings, slack, "It is", "It is on", then="It is on its way.")
+
+    assert [one["text"].strip() for one in slack.messages[DIRECT]] == ["It is on its way."]
+    assert methods(slack).count("chat.startStream") == 1
+
+
+@pytest.mark.parametrize(("delay", "posted"), [(0.3, 0), (1.6, 1)])
+def test_a_beginning_that_is_on_its_way_becomes_the_reply_or_takes_itself_back(
+    settings: Settings, slack: SlackServer, delay: float, posted: int
+) -> None:
+    slack.go_wrong("/chat.startStream", Fault(delay=delay))
+
+    async def body(platform: Slack) -> None:
+        showing = asyncio.create_task(platform.show(THREAD, "turn-1", "It is"))
+        while not slack.to("/chat.startStream"):  # noqa: ASYNC110 - the server's thread fills it
+            await asyncio.sleep(0.01)
+        await platform.send(delivery("It is on its way.", channel=DIRECT, thread=ROOT))
+        await showing
+
+    use(settings, slack, body)
+
+    assert [one["text"].strip() for one in slack.messages[DIRECT]] == ["It is on its way."]
+    assert methods(slack).count("chat.postMessage") == posted
+
+
 def test_what_is_longer_than_a_message_stops_growing_and_is_posted_in_parts(settings: Settings, slack: SlackServer) -> None:
     text = "A sentence of some words. " * 300
     first, *_ = split(text)

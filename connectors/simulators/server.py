@@ -95,7 +95,7 @@ class Simulator:
         self._faults.append((path, deque(faults)))
 
     def took_effect(self, message: dict[str, Any]) -> None:
-        """Called when the platform has one more message of the bot; for subclasses that keep when."""
+        """Called when the platform has one more message of the bot, or another text of one; for subclasses that keep when."""
 
     def to(self, path: str) -> list[Call]:
         """The requests whose path ends so."""

@@ -129,7 +129,7 @@ class Slack(Simulator):
         self._count += 1
         kept = {"type": "message", "ts": f"{int(time.time())}.{self._count:06d}", "bot_id": "B1", "user": "UBOT", **message}
         self.messages.setdefault(channel, []).append(kept)
-        self.took_effect({"channel": channel, **kept})
+        self.took_effect(kept)
         return {"ok": True, "channel": channel, "ts": kept["ts"], "message": kept}
 
     def _find(self, channel: str, ts: str) -> dict[str, Any] | None:
@@ -144,6 +144,7 @@ class Slack(Simulator):
         if found.get("streaming"):
             return {"ok": False, "error": "streaming_state_conflict"}
         found |= {key: arguments[key] for key in ("text", "metadata", "blocks") if arguments.get(key)}
+        self.took_effect(found)
         return {"ok": True, "ts": found["ts"]}
 
     def _delete(self, channel: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -195,6 +196,7 @@ class Slack(Simulator):
             return {"ok": False, "error": "message_not_in_streaming_state"}
         found["text"] += arguments.get("markdown_text") or ""
         found |= {key: arguments[key] for key in ("metadata", "blocks") if arguments.get(key)}
+        self.took_effect(found)
         return {"ok": True, "ts": found["ts"]}
 
     def _open(self, _channel: str, _arguments: dict[str, Any]) -> dict[str, Any]:

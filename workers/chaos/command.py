@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import random
 import shutil
 import sys
@@ -51,6 +52,8 @@ def chaos(  # noqa: PLR0913 - each is an option of the command line
         raise typer.BadParameter("--model needs --platforms webhook: the other platforms are told by the text what a reply answers")
     if unclear not in ("at-least-once", "at-most-once"):
         raise typer.BadParameter("--unclear is at-least-once or at-most-once")
+    # The simulated platforms would tell of every connection that breaks here.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311 - a schedule, no secret
     size = parts["plan"].Size(
         messages=messages, conversations=conversations, platforms=tuple(sides), rate=rate, spacing=spacing

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     HAND_OVER = "hand-over"
     #: Another fixed text; it settles nothing.
     NOTICE = "notice"
+    #: The beginning of a reply that was shown while it was made and never became one.
+    LEFT_OVER = "left over"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,8 @@ class Account:
     reordered: int = 0
     #: Answers that name a message of another conversation, or one that nobody sent.
     misplaced: int = 0
+    #: Beginnings of replies that nothing became of.
+    left_over: int = 0
     #: Answers after the deadline.
     late: int = 0
     #: Messages that were sent and never acknowledged.
@@ -105,6 +109,7 @@ def _settle_conversation(account: Account, asked: Sequence[Sent], said: Sequence
     answers = [post for post in said if post.kind is Kind.ANSWER]
     distinct = [post for place, post in enumerate(answers) if not place or post.covers != answers[place - 1].covers]
     account.repeated += len(answers) - len(distinct)
+    account.left_over += sum(post.kind is Kind.LEFT_OVER for post in said)
     covered = Counter(number for post in distinct for number in post.covers)
     for number in covered.keys() - by_number.keys():
         account.note("misplaced", number)
@@ -207,6 +212,7 @@ def breaches(account: Account, rule: Rule) -> list[str]:
         "said twice": account.twice + repeated,
         "out of order": account.reordered,
         "misplaced": account.misplaced,
+        "half said": account.left_over,
         "never accepted": account.refused,
     }
     found = [f"{count} {what}" for what, count in counts.items() if count]

@@ -20,6 +20,8 @@ _COUNTS = {
     "twice": "twice",
     "out of order": "reordered",
 }
+#: What is told below the table where there is any of it.
+_APART = {"late": "answered late", "refused": "never accepted", "misplaced": "misplaced", "left_over": "half said"}
 #: These must be 0.
 _FAULTS = frozenset({"lost", "twice", "out of order"})
 #: Numbers of messages that are named for each thing that went wrong.
@@ -86,14 +88,15 @@ def line(progress: Progress, seconds: float) -> str:
 
 
 def _caption(result: Result) -> str:
+    """What no line of its own says, where there is any of it."""
     apart = [
-        f"{platform}: {count} {what}"
+        f"{platform}: {getattr(account, name)} {what}"
         for platform, account in result.accounts.items()
-        for what, count in (("answered late", account.late), ("never accepted", account.refused), ("misplaced", account.misplaced))
-        if count
+        for name, what in _APART.items()
+        if getattr(account, name)
     ]
-    died = [f"{name} ended {count}x by itself" for name, count in result.ended.items()]
-    return "; ".join([f"{result.seconds:.0f} s", *apart, *died])
+    died = [f"{name} ended by itself, {count} times" for name, count in result.ended.items()]
+    return "\n".join([f"in {result.seconds:.0f} s", *apart, *died])
 
 
 def _count(result: Result, platform: str, name: str) -> Text:
@@ -114,7 +117,19 @@ def _doubtful(result: Result, platform: str) -> str:
 
 def _account(result: Result, platform: str) -> Mapping[str, Any]:
     account, rule = result.accounts[platform], result.rules[platform]
-    names = ("accepted", "answered", "handed_over", "apologised", "lost", "twice", "repeated", "reordered", "misplaced", "late")
+    names = (
+        "accepted",
+        "answered",
+        "handed_over",
+        "apologised",
+        "lost",
+        "twice",
+        "repeated",
+        "reordered",
+        "misplaced",
+        "left_over",
+        "late",
+    )
     return {
         **{name: getattr(account, name) for name in (*names, "refused")},
         "uncertain": uncertain(account, rule),

@@ -93,7 +93,7 @@ class Side:
         raise NotImplementedError
 
     def posts(self) -> list[Post]:
-        """Everything the platform has of the bot, in order."""
+        """Everything the platform has of the bot, each conversation in order."""
         return [self._post(at, *self.said(message)) for at, message in list(self.kept)]
 
     def keep(self, message: dict[str, Any]) -> None:
@@ -191,8 +191,20 @@ class SlackSide(Side):
         headers = {"x-slack-signature": f"v0={digest}", "x-slack-request-timestamp": str(now)}
         return Request(f"/slack/{_NAME}/events", body, {**headers, "content-type": "application/json"})
 
-    def said(self, message: Mapping[str, Any]) -> tuple[int, str]:
-        return int(message["channel"][1:]), str(message["text"])
+    def posts(self) -> list[Post]:
+        """As Slack has it now. What grew while it was made counts from when it was whole; what was only begun is left over."""
+        latest = {message["ts"]: at for at, message in list(self.kept)}
+        found = [
+            self._read(latest.get(message["ts"], 0.0), int(channel[1:]), message)
+            for channel, messages in list(self._slack.messages.items())
+            for message in list(messages)
+        ]
+        return sorted(found, key=lambda post: post.at)
+
+    def _read(self, at: float, conversation: int, message: Mapping[str, Any]) -> Post:
+        if message.get("metadata"):
+            return self._post(at, conversation, str(message["text"]))
+        return Post(platform=self.platform, conversation=conversation, at=at, kind=Kind.LEFT_OVER)
 
 
 class TelegramSide(Side):
