@@ -96,6 +96,10 @@ class Feedback:
 Inbound = InboundMessage | Edit | Deletion | Notice | HandOver | Stop | Forget | Ownership | Feedback
 
 
+#: State and verdict of a message that a full conversation does not take.
+FULL = "full"
+
+
 class Taken(NamedTuple):
     """What the sender of a request is told."""
 
@@ -106,7 +110,7 @@ class Taken(NamedTuple):
     verdict: str
 
 
-#: Does what came in asks for. Raises `StoreUnavailable` (nothing was taken) and `Overloaded`.
+#: Does what came in asks for; raises `StoreUnavailable` and `Overloaded`. A full conversation raises nothing: its person was told.
 Take = Callable[[Inbound], Awaitable[Taken]]
 
 
@@ -289,6 +293,7 @@ class Receiver(Platform, Protocol):
         """The answer to a request whose messages are all durable, or that held none.
 
         :raises MalformedRequest: what was taken shows a fault of the sender.
+        :raises LaneFull: the sender can hold back one conversation.
         """
 
     def origin(self, request: Request) -> tuple[Address, str]:

@@ -14,7 +14,7 @@ from connectors.contract import Hosting, Inbound, Listening, Platform, Receiver,
 from connectors.figures import Figures
 from connectors.guard import answer, explain
 from connectors.intake import Intake
-from engine.errors import Overloaded, StoreUnavailable, UnparseableMessage
+from engine.errors import LaneFull, Overloaded, StoreUnavailable, UnparseableMessage
 
 log = structlog.get_logger()
 
@@ -72,8 +72,16 @@ class Doors:
         return [await self.take(platform, one) for one in inbound]
 
     async def take(self, platform: Platform, inbound: Inbound) -> Taken:
-        """Do what came in asks for, and count it."""
-        taken = await journal.settle(self._intake(), platform, inbound)
+        """Do what came in asks for, and count it.
+
+        That one conversation is full is no error: its person was told, and a refusal would make the platform throttle, repeat
+        or give up all others too. Who sends for itself alone may refuse it in `acknowledge`.
+        """
+        intake = self._intake()
+        try:
+            taken = await journal.settle(intake, platform, inbound)
+        except LaneFull:
+            taken = journal.full(intake, inbound)
         self._figures.settled(platform.name, taken.verdict)
         return taken
 

@@ -2,7 +2,7 @@
 
 import structlog
 
-from connectors.contract import Edit, Feedback, Inbound, Platform, Receiver, Request, Taken
+from connectors.contract import FULL, Edit, Feedback, Inbound, Platform, Receiver, Request, Taken
 from connectors.intake import Intake
 from engine.messages import InboundMessage
 
@@ -15,6 +15,13 @@ async def settle(intake: Intake, platform: Platform, inbound: Inbound) -> Taken:
     conversation = _conversation(intake, inbound)
     log.info("accepted", action="message.accepted", message=taken.id, conversation=conversation, verdict=str(taken.verdict))
     return taken
+
+
+def full(intake: Intake, inbound: Inbound) -> Taken:
+    """What is not taken because its conversation is full; the person was told."""
+    event = "a conversation is full: a message is left out"
+    log.warning(event, action="message.full", conversation=_conversation(intake, inbound))
+    return Taken("", FULL, FULL)
 
 
 async def bury(intake: Intake, platform: Receiver, request: Request, *, reason: str) -> Taken:

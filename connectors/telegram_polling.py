@@ -15,7 +15,7 @@ from connectors.telegram_client import ALLOWED, Client
 from connectors.telegram_errors import Pause, judged
 from connectors.telegram_updates import Me
 from connectors.telegram_watch import Watch
-from engine.errors import LaneFull, Overloaded, RequestError, StoreUnavailable, UnparseableMessage
+from engine.errors import Overloaded, RequestError, StoreUnavailable, UnparseableMessage
 from engine.settings import Settings
 from engine.store import AsyncClient, connect_async, reachable
 
@@ -152,11 +152,6 @@ class Poller:
         while True:
             try:
                 await take(inbound)
-            except LaneFull:
-                # The person was told; all other chats would wait behind this one.
-                event = "a chat is full: an update is passed over"
-                self._log.warning(event, action="telegram.full", update=number)
-                return
             except (StoreUnavailable, Overloaded) as error:
                 self._away(error)
                 await asyncio.sleep(AGAIN)

@@ -18,13 +18,13 @@ import msgspec
 
 from connectors import wishes
 from connectors.bodies import answerable, read_object
-from connectors.contract import Acknowledgement, Deletion, Edit, Inbound, Request, Taken, Times
+from connectors.contract import FULL, Acknowledgement, Deletion, Edit, Inbound, Request, Taken, Times
 from connectors.posting import guarded_client, post
 from connectors.signatures import STANDARD, sign, verify
 from connectors.webhook_fields import Content, is_message, read_content, read_id, short
 from connectors.webhook_schemes import Endpoint, endpoint_of
 from engine.endpoints import WebhookEndpoint
-from engine.errors import DeliveryRefused, MalformedRequest, UnparseableMessage
+from engine.errors import DeliveryRefused, LaneFull, MalformedRequest, UnparseableMessage
 from engine.limits import Limit
 from engine.messages import Address, Delivery, InboundMessage, Receipt
 from engine.settings import Settings
@@ -91,6 +91,8 @@ class Webhook:
         return self._address(request.name, ""), logical_id(request.name, known)
 
     def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
+        if taken and taken[0].state == FULL:
+            raise LaneFull("too many messages of this conversation wait already: send it again later")
         if taken and taken[0].state == "elsewhere":
             raise MalformedRequest("message_id names a message of another conversation")
         said = {"id": taken[0].id, "state": taken[0].state} if taken else {"state": "ignored"}

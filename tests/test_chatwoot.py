@@ -379,17 +379,6 @@ def test_chatwoot_is_made_to_come_back_by_429(settings: Settings, chatwoot: Simu
         assert told(door, chatwoot, event).status_code == 429
 
 
-def test_a_full_lane_makes_chatwoot_come_back_too(
-    settings: Settings, chatwoot: SimulatedChatwoot, redis_client: redis.Redis
-) -> None:
-    with opened(with_bot(dataclasses.replace(settings, lane_messages=1), chatwoot.url)) as door:
-        wait_for(lambda: ready(door))
-        talk = chatwoot.opened(1)
-        answers = [told(door, chatwoot, chatwoot.written(talk, text)).status_code for text in ("one", "two")]
-
-    assert answers == [200, 429]
-
-
 def test_the_bot_is_silent_while_an_agent_has_the_conversation(
     door: Door, chatwoot: SimulatedChatwoot, redis_client: redis.Redis
 ) -> None:

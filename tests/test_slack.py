@@ -509,13 +509,17 @@ def test_while_redis_refuses_nothing_is_acknowledged_and_the_retry_is_taken_once
     assert questions(redis_client) == ["Where is my order?"]
 
 
-def test_a_full_lane_makes_slack_come_back(settings: Settings, redis_client: redis.Redis) -> None:
-    with opened(with_app(dataclasses.replace(settings, lane_messages=1))) as door:
+def test_a_full_lane_is_taken_and_a_full_tenant_makes_slack_come_back(settings: Settings, redis_client: redis.Redis) -> None:
+    with opened(
+        with_app(dataclasses.replace(settings, lane_messages=1, tenant_messages=2, quiet_chat=0.0, quiet_chat_max=0.0))
+    ) as door:
         wait_for(lambda: ready(door))
-        statuses = [post(door, direct(ts=f"170000000{n}.000100", event_id=f"Ev{n}")).status_code for n in range(3)]
+        full = [post(door, direct(ts=f"170000000{n}.000100", event_id=f"Ev{n}")).status_code for n in range(3)]
+        others = [post(door, mention(ts=f"171000000{n}.000100", event_id=f"Ev1{n}")).status_code for n in range(2)]
 
-    assert statuses[0] == 200
-    assert statuses[-1] == 503
+    assert full == [200, 200, 200]
+    assert others == [200, 503]
+    assert sorted(questions(redis_client)) == ["Where is my order?"] * 2
 
 
 def test_an_edit_changes_and_a_deletion_removes_what_was_not_answered(door: Door, redis_client: redis.Redis) -> None:
