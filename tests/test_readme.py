@@ -36,6 +36,14 @@ def test_every_command_it_names_is_one() -> None:
         assert re.search(rf"^│ {command} ", shown.stdout, re.M), command
 
 
+def test_every_test_that_shows_a_guarantee_exists() -> None:
+    there = {name for path in (ROOT / "tests").glob("*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+    for page in ("guarantees.md", "upgrades.md"):
+        text = (ROOT / "docs" / page).read_text()
+        assert set(re.findall(r"`(test_\w+)`", text)) <= there
+        assert all((ROOT / "tests" / name).exists() for name in re.findall(r"`(test_\w+\.py)`", text))
+
+
 if __name__ == "__main__":
     before, marker, rest = README.partition("<!-- settings -->\n")
     after = rest[rest.index("\nRedis: ") :]
