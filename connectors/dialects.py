@@ -10,6 +10,10 @@ from connectors.markup import LINKED, Plain, Verbatim, item_tokens
 _ZERO_WIDTH = "\u200b"
 #: A zero-width space that separates a mark from no letter.
 _NEEDLESS = re.compile(r"(?<![^\W_])\u200b(?=[*_~`])|(?<=[*_~`])\u200b(?![^\W_])")
+#: What an address consists of beside pairs of brackets, and what it may end with: the sign after it belongs to the sentence.
+_WITHIN = r"""[^\s<>()|"'`\\^{}]"""
+_LAST = r"""[^\s<>()|"'`\\^{}.,;:!?*_~\[\]]"""
+_ADDRESS = re.compile(rf"https?://(?:\({_WITHIN}*\)|{_WITHIN})*(?:\({_WITHIN}*\)|{_LAST})", re.IGNORECASE)
 
 
 class Slack(Plain):
@@ -20,6 +24,18 @@ class Slack(Plain):
 
     def escape(self, text: str) -> str:
         return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+    def piece(self, token: Token, tokens: Iterator[Token]) -> str:
+        """Slack is told to look for nothing in a text by itself, so that addresses in it are made links here."""
+        return self.words(token.content) if token.type == "text" else super().piece(token, tokens)
+
+    def words(self, text: str) -> str:
+        """A text with its addresses as links, each of which shows where it leads."""
+        pieces, end = [], 0
+        for found in _ADDRESS.finditer(text):
+            pieces += [self.escape(text[end : found.start()]), f"<{self.escape(found[0])}>"]
+            end = found.end()
+        return "".join([*pieces, self.escape(text[end:])])
 
     def mark(self, kind: str, inner: str) -> str:
         """Marks work only within a line, and beside something that is no letter."""

@@ -3,7 +3,8 @@
 The source is CommonMark with `~~strikethrough~~` (see `connectors.markup`). Everything a person reads is escaped where it enters
 the output; only what is written here can be markup:
 
-    Slack     `*bold* _italic_ ~strike~`, code, `<url|label>`; of text only & < > need escaping, and without `<` there is no mention
+    Slack     `*bold* _italic_ ~strike~`, code, `<url|label>`, `<url>`; of text only & < > need escaping. Without `<` there is no
+              mention where Slack is told to look for none by itself (`verbatim`), for which addresses are made links here
     Telegram  <b> <i> <s> <code> <pre> <a> <blockquote> of its HTML mode; entities are counted after parsing, in UTF-16 units
     HTML      p br strong em code pre a ul ol li blockquote, for support tools
     plain     none

@@ -59,11 +59,13 @@ def content(delivery: Delivery) -> dict[str, Any]:
     said: dict[str, Any] = {"text": formatting.to_slack(delivery.reply.text)}
     if rated(delivery):
         parts = formatting.split(delivery.reply.text, lambda part: len(formatting.to_slack(part)) <= LONGEST_SECTION)
-        sections = [
-            {"type": "section", "expand": True, "text": {"type": "mrkdwn", "text": formatting.to_slack(part)}} for part in parts
-        ]
-        said["blocks"] = [*sections, buttons(delivery)]
+        said["blocks"] = [*(section(formatting.to_slack(part)) for part in parts), buttons(delivery)]
     return said
+
+
+def section(text: str) -> dict[str, Any]:
+    """`verbatim`: otherwise Slack looks for mentions and names of channels in it by itself. [D]"""
+    return {"type": "section", "expand": True, "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
 
 
 async def post(calls: AsyncWebClient, delivery: Delivery, channel: str, *, thread: str) -> Receipt:

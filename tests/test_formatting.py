@@ -185,7 +185,7 @@ def within(limit: int, size: Callable[[str], int] = len) -> Callable[[str], bool
 
 # -- Slack ----------------------------------------------------------------------------------------------------------------------
 
-_OURS = re.compile(r"<(?:https?://|mailto:)[^<>|\s]+\|[^<>\n]+>", re.IGNORECASE)
+_OURS = re.compile(r"<(?:https?://|mailto:)[^<>|\s]+(?:\|[^<>\n]+)?>", re.IGNORECASE)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +208,9 @@ _OURS = re.compile(r"<(?:https?://|mailto:)[^<>|\s]+\|[^<>\n]+>", re.IGNORECASE)
         ("[**docs**\nhere](https://a.example)", "<https://a.example|docs here>"),
         ("<https://a.example>", "<https://a.example|https://a.example>"),
         ("[m](mailto:a@b.example)", "<mailto:a@b.example|m>"),
+        ("see https://a.example/x?y=1&z=2, please.", "see <https://a.example/x?y=1&amp;z=2>, please."),
+        ("(https://a.example/b_(c))", "(<https://a.example/b_(c)>)"),
+        ("`https://a.example` https://.", "`https://a.example` https://."),
         ("[x](javascript:alert)", "[x](javascript:alert)"),
         ("[x](slack://user)", "x (slack://user)"),
         ("[https://bank.example](https://evil.example)", "https://bank.example (<https://evil.example|https://evil.example>)"),

@@ -652,6 +652,15 @@ def test_nothing_in_a_reply_is_a_mention(settings: Settings, slack: SlackServer)
     assert b"<https://evil.example|bank>" not in raw
 
 
+def test_slack_is_told_to_find_no_mentions_in_a_reply_by_itself(settings: Settings, slack: SlackServer) -> None:
+    """Without `verbatim`, Slack looks for `@here`, `#general` and addresses in the text of a block."""
+    sent(settings, slack, delivery("@here look at https://a.example/b"))
+    (section, _) = slack.to("/chat.postMessage")[0].body["blocks"]
+
+    assert section["text"]["verbatim"] is True
+    assert section["text"]["text"] == "@here look at <https://a.example/b>"
+
+
 def test_a_direct_message_is_answered_beside_it(settings: Settings, slack: SlackServer) -> None:
     sent(settings, slack, delivery(channel=DIRECT, thread=""))
 
