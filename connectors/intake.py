@@ -30,6 +30,8 @@ from engine.overload import Rung, rung, said
 from engine.settings import Settings
 from engine.store import AsyncClient
 
+#: Names the notice that a tenant is full, as no platform names a message.
+_CROWDED = "\x00crowded"
 #: What a sender is told of a verdict; a repeat gets what the first one got.
 _STATES = {
     Verdict.ACCEPTED: "accepted",
@@ -56,7 +58,7 @@ class Intake:
         """Do what came in asks for.
 
         :raises LaneFull: the lane is full.
-        :raises Overloaded: the tenant has too much waiting.
+        :raises Overloaded: the tenant has too much waiting; the person was told, once.
         """
         if isinstance(inbound, Deletion):
             said = await self.lanes.cancel(inbound.address, inbound.logical_id).run_async(self.client)
@@ -97,6 +99,7 @@ class Intake:
         if accepted.verdict is Verdict.FULL:
             raise LaneFull("too many messages wait here already: send it again later")
         if accepted.verdict is Verdict.CROWDED:
+            await self._say_crowded(message.address)
             raise Overloaded("too many messages wait here already: send it again later")
         return accepted
 
@@ -127,6 +130,13 @@ class Intake:
             )
             .run_async(self.client)
         )
+
+    async def _say_crowded(self, address: Address) -> None:
+        """Not every platform brings a message again, and none says to the person that it was not taken."""
+        lanes = self.lanes.forgetful
+        id_ = f"notice-{lanes.message_id(address, _CROWDED)}-0"
+        notice = self._fixed(address, id_, self.settings.tenant_full)
+        await lanes.notify(address, (_CROWDED,), deliveries=(notice,)).run_async(self.client)
 
     def _lanes(self, platform: Platform) -> Lanes:
         """The lanes, which recognise a repeat for as long as the platform needs it."""

@@ -62,6 +62,11 @@ class Lanes:
         """The same lanes, in which a repeat is recognised for a week at least."""
         return Lanes(replace(self.settings, dedupe_ttl=max(self.settings.dedupe_ttl, WEEK)))
 
+    @cached_property
+    def forgetful(self) -> "Lanes":
+        """The same lanes, in which a repeat is recognised as long as one notice holds."""
+        return Lanes(replace(self.settings, dedupe_ttl=NOTICE_EVERY / 1000))
+
     def shard_of(self, address: Address) -> Shard:
         return self.shards[self.digests.shard(address, len(self.shards))]
 

@@ -34,6 +34,11 @@ class Texts:
         values.text_with("position", "wait"),
         "sent once when the wait is long; {position} and {wait} are filled in",
     )
+    tenant_full: str = setting(
+        "Too many people are writing just now, and I could not take your message. Please send it again in some minutes.",
+        values.text,
+        "sent once when too much waits for a tenant; the platform may bring the message again by itself",
+    )
     lane_full: str = setting(
         "I am still working on your earlier messages; please wait for my reply.",
         values.text,

@@ -137,7 +137,7 @@ def test_a_full_lane_is_said_to_the_sender_always_and_to_the_person_once(setting
     assert (notices[0].reply.reference, notices[0].reply.in_reply_to) == ("", ())
 
 
-def test_a_full_tenant_is_told_apart_from_a_full_lane(settings: Settings) -> None:
+def test_a_full_tenant_is_told_apart_from_a_full_lane(settings: Settings, redis_client: redis.Redis) -> None:
     full = dataclasses.replace(settings, tenant_messages=2, lane_messages=1)
     with pytest.raises(LaneFull):
         settle(full, message("one", "msg_1"), message("two", "msg_2"))
@@ -145,6 +145,13 @@ def test_a_full_tenant_is_told_apart_from_a_full_lane(settings: Settings) -> Non
         settle(full, message("three", "msg_3", "c2"), message("four", "msg_4", "c3"))
 
     assert not isinstance(crowded.value, LaneFull)
+    with pytest.raises(Overloaded):
+        settle(full, message("four", "msg_4", "c3"))
+    (first, second) = sorted(
+        (Delivery.decode(body) for body in waiting(full, redis_client, Direction.OUT)), key=lambda post: post.reply.text
+    )
+    assert (first.reply.text, second.reply.text) == (settings.lane_full, settings.tenant_full)
+    assert second.reply.address.thread == "c3"
 
 
 def test_a_notice_without_a_text_posts_nothing_and_its_ids_are_known(settings: Settings, redis_client: redis.Redis) -> None:

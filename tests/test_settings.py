@@ -19,7 +19,7 @@ from engine.texts import Texts
 
 ROOT = Path(engine.__file__).parent.parent
 #: What is said as it is set.
-TEXTS = ("no_text", "describe_prompt", "lane_full", "paused", "handing_over", "forgotten", "in_line")
+TEXTS = ("no_text", "describe_prompt", "lane_full", "paused", "handing_over", "forgotten", "in_line", "tenant_full")
 #: What stands at the end of every list.
 TEXTS_LAST = {f.name for f in dataclasses.fields(Texts)}
 FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts")}
