@@ -5,27 +5,26 @@ before a reply is posted, because an agent may have taken it meanwhile. A posted
 `preferences`, which Zammad keeps as they are; a message id or a comment in the HTML it would replace.
 """
 
+import asyncio
 import hashlib
-import hmac
-import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
-
-from connectors import formatting
+from connectors import formatting, zammad_events
 from connectors.api import Api
 from connectors.attachments import legible, written
-from connectors.bodies import read_as, read_object
-from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken, Times
+from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Take, Taken, Times
 from connectors.links import Located, parts_of
-from connectors.signatures import Scheme, verify
+from connectors.signatures import verify
 from connectors.wishes import read
-from connectors.zammad_api import check, files_of, is_answered, is_ours, load, marks_of, note, post_article, reply_to, text_of
+from connectors.zammad_api import files_of, is_answered, is_ours, load, marks_of, note, post_article, reply_to, text_of
+from connectors.zammad_checks import checks
+from connectors.zammad_events import SCHEME, Article, delivery_of, ids_of, is_asked, owner_of, probe
+from connectors.zammad_known import AGAIN, NOBODY_ID, Known, learn
 from engine.accounts import ZammadDesk
-from engine.errors import DeliveryRefused, MalformedRequest, NothingToAnswer, UnparseableMessage, Withdrawn
+from engine.errors import DeliveryRefused, NothingToAnswer, Withdrawn
 from engine.limits import Limit
 from engine.messages import Action, Address, Delivery, InboundMessage, Media, Owner, Receipt
 from engine.settings import Settings
@@ -33,45 +32,10 @@ from engine.store import AsyncClient
 
 NAME = "zammad"
 
-#: `lib/user_agent.rb` [S]. There is no time: what is sent again is known by its ids, for REPLYMILL_DEDUPE_TTL.
-SCHEME = Scheme(signature_header="x-hub-signature", prefix="sha1=", hash="sha1")
-
 #: Characters of a reply: an article takes 1,500,000 (`app/models/ticket/article.rb` [S]), and HTML is not 20 times as long.
 LONGEST = 1_500_000 // 20
-#: The user that owns what nobody owns, and its login [S].
-_NOBODY_ID, _NOBODY = 1, "-"
-#: States in which a conversation is over; the names are those of a fresh installation.
-_OVER = frozenset({"closed", "merged", "removed"})
-
 #: What an agent copies: a ticket, or one of its articles.
 TICKET_LINK = r"/?#ticket/zoom/(?P<ticket>[0-9]{1,19})(/(?P<article>[0-9]{1,19}))?"
-
-_DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}")
-
-
-class _Ticket(msgspec.Struct, frozen=True):
-    id: int
-    state: str | None = None
-    #: The user in full; the login where the payload was customised.
-    owner: dict[str, Any] | str | None = None
-    owner_id: int | None = None
-
-
-class _Article(msgspec.Struct, frozen=True):
-    id: int | None = None
-    sender: str | None = None
-    internal: bool | None = None
-    body: str | None = None
-    content_type: str | None = None
-    created_at: str | None = None
-    created_by_id: int | None = None
-    preferences: dict[str, Any] | None = None
-    attachments: Any = None
-
-
-class _Event(msgspec.Struct, frozen=True):
-    ticket: _Ticket | None = None
-    article: _Article | None = None
 
 
 class Zammad:
@@ -93,6 +57,15 @@ class Zammad:
         #: Stands in for the secret of a desk that does not exist.
         self._nobody = (secrets.token_bytes(32),)
         self._apis: dict[str, Api] = {}
+        #: What each desk has said of itself, or its settings.
+        self._known = {name: Known(bot=desk.user_id) for name, desk in self._desks.items()}
+
+    async def listen(self, take: Take) -> None:
+        """Ask each desk who the bot is and what its states mean, now and then: what a webhook says depends on it."""
+        while self._desks:
+            for desk in self._desks.values():
+                await self._learned(desk)
+            await asyncio.sleep(AGAIN)
 
     def verify(self, request: Request) -> None:
         desk = self._desks.get(request.name)
@@ -100,23 +73,17 @@ class Zammad:
         verify(SCHEME, keys, headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        """What broke is a dead letter: to repeat it would not mend it."""
-        try:
-            event = read_as(read_object(request.body), _Event)
-        except MalformedRequest as error:
-            raise UnparseableMessage(str(error)) from error
-        if event.ticket is None:
-            raise UnparseableMessage("a body without `ticket`")
+        event, known = zammad_events.read(request.body), self._known[request.name]
         address = self._address(request.name, str(event.ticket.id))
-        owner = _owner(event.ticket)
+        owner = owner_of(event, known)
         owned: tuple[Inbound, ...] = (Ownership(address, owner),) if owner else ()
-        if event.ticket.state in _OVER or not event.article or not self._is_asked(event.article):
+        over = known.is_over(event.ticket.state, event.ticket.state_id)
+        if over or not is_asked(event.article, self._settings.dedupe_ttl):
             return owned
-        ids = _ids(request, event.ticket, event.article)
-        return (*owned, *self._said(address, ids, event.article, person=owner is Owner.HUMAN))
+        return (*owned, *self._said(address, ids_of(request, event), event.article, person=owner is Owner.HUMAN))
 
     def origin(self, request: Request) -> tuple[Address, str]:
-        named = _delivery(request) or hashlib.sha256(request.body).hexdigest()
+        named = delivery_of(request) or hashlib.sha256(request.body).hexdigest()
         return self._address(request.name, ""), f"{request.name}/event/{named}"
 
     def acknowledge(self, taken: Sequence[Taken]) -> Acknowledgement:
@@ -134,15 +101,16 @@ class Zammad:
         api, ticket_id = self._reach(delivery.reply.address)
         ticket, articles = await load(api, ticket_id)
         posted = marks_of(articles)
-        ours = await is_ours(api, ticket)
+        known = await self._learned(self._desks[delivery.reply.address.channel])
+        ours = await is_ours(api, ticket, known)
         if delivery.action is Action.HAND_OVER and ours:
-            return await self._hand_over(delivery, api, ticket_id, articles)
+            return await self._hand_over(delivery, api, ticket, articles, known)
         if delivery.action is Action.HAND_OVER or delivery.id in posted:
             return Receipt(delivery=delivery.id, platform_id=posted.get(delivery.id, ""))
         if not ours or is_answered(articles):
             raise Withdrawn("an agent owns the ticket, or has answered it")
-        if ticket.get("state") in _OVER:
-            raise Withdrawn(f"the ticket is {ticket['state']}")
+        if known.is_over(ticket.get("state"), ticket.get("state_id")):
+            raise Withdrawn(f"the ticket is {ascii(ticket.get('state'))[:40]}")
         return await self._post(delivery, api, ticket_id, articles)
 
     async def find(self, delivery: Delivery) -> Receipt | None:
@@ -163,27 +131,21 @@ class Zammad:
         return await api.file(place, most=most, opened=True)
 
     async def check(self) -> Sequence[Check]:
-        return [await check(self._client(desk), desk.name) for desk in self._desks.values()]
+        return [one for desk in self._desks.values() for one in await checks(self._client(desk), desk)]
 
     async def locate(self, link: str) -> Sequence[Located]:
         found = [(name, parts_of(link, desk.base_url, TICKET_LINK)) for name, desk in self._desks.items()]
         return [self._located(name, parts["ticket"], parts.get("article", "")) for name, parts in found if parts]
 
     def probes(self) -> Mapping[str, Request]:
-        return {f"/zammad/{name}": _probe(name, desk.webhook_secret.split()[0]) for name, desk in self._desks.items()}
+        return {f"/zammad/{name}": probe(name, desk.webhook_secret.split()[0]) for name, desk in self._desks.items()}
 
     async def close(self) -> None:
         for api in self._apis.values():
             await api.close()
         self._apis.clear()
 
-    def _is_asked(self, article: _Article) -> bool:
-        """Whether a customer wrote it to be read, lately: a trigger may show a ticket's last article long after."""
-        public = article.sender == "Customer" and article.internal is False and article.id is not None
-        automatic = (article.preferences or {}).get("is-auto-response") is True
-        return public and not automatic and not _is_old(article.created_at, self._settings.dedupe_ttl)
-
-    def _said(self, address: Address, ids: tuple[str, ...], article: _Article, *, person: bool) -> tuple[Inbound, ...]:
+    def _said(self, address: Address, ids: tuple[str, ...], article: Article, *, person: bool) -> tuple[Inbound, ...]:
         """What a person answers is kept for the history; it asks nothing of the bot."""
         try:
             media = () if person else legible(files_of(article.id, article.attachments), self._settings.media)
@@ -221,53 +183,28 @@ class Zammad:
         article = await post_article(api, ticket_id, body, mark=delivery.id, fields=reply_to(articles))
         return Receipt(delivery=delivery.id, platform_id=article)
 
-    async def _hand_over(self, delivery: Delivery, api: Api, ticket_id: str, articles: Sequence[Any]) -> Receipt:
-        """The text, then state, group and an internal note in one request; the note says that it was done."""
+    async def _hand_over(
+        self, delivery: Delivery, api: Api, ticket: Mapping[str, Any], articles: Sequence[Any], known: Known
+    ) -> Receipt:
+        """The text, then state, group, owner and an internal note in one request; the note says that it was done."""
         mark, posted = f"{delivery.id}/note", marks_of(articles)
+        ticket_id, name = delivery.reply.address.thread, delivery.reply.address.channel
         receipt = Receipt(delivery=delivery.id, platform_id=posted.get(delivery.id, ""))
         if mark in posted:
             return receipt
         text = delivery.reply.text
         if text and delivery.id not in posted:
             receipt = await self._post(delivery, api, ticket_id, articles)
-        group = self._desks[delivery.reply.address.channel].group
-        change = {"state": "open", "article": note(formatting.to_html(text) if text else "", mark=mark)}
-        await api.call("PUT", f"/api/v1/tickets/{ticket_id}", {**change, "group": group} if group else change)
+        group = {"group": self._desks[name].group} if self._desks[name].group else {}
+        # The bot's own ticket would be seen by nobody who looks for those without an owner.
+        nobody = {} if ticket.get("owner_id") in (None, NOBODY_ID) else {"owner_id": NOBODY_ID}
+        change = {**known.opening(), **group, **nobody, "article": note(formatting.to_html(text) if text else "", mark=mark)}
+        await api.call("PUT", f"/api/v1/tickets/{ticket_id}", change)
         return receipt
 
-
-def _owner(ticket: _Ticket) -> Owner | None:
-    """Who answers, as far as a ticket tells: an unowned one may wait for an agent as well as for the bot, until it is over."""
-    owner = ticket.owner.get("id") if isinstance(ticket.owner, dict) else ticket.owner
-    owner = owner if owner is not None else ticket.owner_id
-    if owner not in (None, _NOBODY_ID, _NOBODY):
-        return Owner.HUMAN
-    return Owner.BOT if ticket.state in _OVER else None
-
-
-def _ids(request: Request, ticket: _Ticket, article: _Article) -> tuple[str, ...]:
-    logical_id, delivery = f"{request.name}/{ticket.id}/{article.id}", _delivery(request)
-    return (logical_id, f"{request.name}/event/{delivery}") if delivery else (logical_id,)
-
-
-def _is_old(created_at: str | None, seconds: float) -> bool:
-    """Whether an article is older than its id would be remembered; one that does not say is not."""
-    try:
-        created = datetime.fromisoformat(created_at or "")
-    except ValueError:
-        return False
-    created = created if created.tzinfo else created.replace(tzinfo=UTC)
-    return datetime.now(UTC) - created > timedelta(seconds=seconds)
-
-
-def _delivery(request: Request) -> str:
-    """Zammad's id of the job that sent the request, the same for its repeats; empty if there is none."""
-    found = request.headers.get("x-zammad-delivery", "")
-    return found if _DELIVERY.fullmatch(found) else ""
-
-
-def _probe(name: str, secret: str) -> Request:
-    """A signed webhook that says nothing."""
-    body = b'{"ticket":{"id":0}}'
-    digest = hmac.digest(secret.encode(), body, hashlib.sha1).hex()
-    return Request(name, {"content-type": "application/json", SCHEME.signature_header: f"{SCHEME.prefix}{digest}"}, body)
+    async def _learned(self, desk: ZammadDesk) -> Known:
+        """What is known of a desk, asked anew once it is old."""
+        before = self._known[desk.name]
+        if time.monotonic() >= before.until:
+            self._known[desk.name] = await learn(self._client(desk), before)
+        return self._known[desk.name]

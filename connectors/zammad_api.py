@@ -6,13 +6,10 @@ from typing import Any
 
 from connectors.api import Api
 from connectors.attachments import File
-from connectors.contract import Check
-from engine.errors import DeliveryRefused
+from connectors.zammad_known import NOBODY_ID, Known
 
 #: Among the `preferences` of what we post.
 _MARK = "replymill_id"
-#: The user that owns what nobody owns.
-_NOBODY_ID = 1
 #: What a mail quotes, and what nobody sees.
 _LEFT_OUT = frozenset({"blockquote", "style", "script", "head", "title"})
 _BREAKS = frozenset({"br", "p", "div", "li", "tr", "ul", "ol", "table", "h1", "h2", "h3", "h4", "h5", "h6", "pre"})
@@ -28,23 +25,18 @@ async def load(api: Api, ticket_id: str) -> tuple[dict[str, Any], list[Any]]:
     return ticket if isinstance(ticket, dict) else {}, articles if isinstance(articles, list) else []
 
 
-async def is_ours(api: Api, ticket: Mapping[str, Any]) -> bool:
-    """Whether nobody owns a ticket, or the bot itself."""
-    owner = ticket.get("owner_id")
-    if owner in (None, _NOBODY_ID):
+async def is_ours(api: Api, ticket: Mapping[str, Any], known: Known) -> bool:
+    """Whether nobody owns a ticket, or the bot itself.
+
+    :raises RetryLater: nobody knows who the bot is.
+    """
+    owner, bot = ticket.get("owner_id"), known.bot
+    if owner in (None, NOBODY_ID):
         return True
-    me = await api.call("GET", "/api/v1/users/me")
-    return isinstance(me, dict) and me.get("id") == owner
-
-
-async def check(api: Api, name: str) -> Check:
-    """Whose token it is."""
-    what = f"zammad {name}"
-    try:
+    if not bot:
         me = await api.call("GET", "/api/v1/users/me")
-    except DeliveryRefused as error:
-        return Check(what, False, f"the token is refused ({error})", "it needs the permission ticket.agent")
-    return Check(what, True, f"the token of {me.get('login') if isinstance(me, dict) else 'nobody'} is taken")
+        bot = me.get("id", 0) if isinstance(me, dict) else 0
+    return bool(owner == bot)
 
 
 def marks_of(articles: Sequence[Any]) -> dict[str, str]:
@@ -52,9 +44,14 @@ def marks_of(articles: Sequence[Any]) -> dict[str, str]:
     found = {}
     for article in articles:
         preferences = article.get("preferences") if isinstance(article, dict) else None
-        if isinstance(preferences, dict) and _MARK in preferences:
+        if isinstance(preferences, dict) and is_marked(preferences):
             found[str(preferences[_MARK])] = str(article.get("id", ""))
     return found
+
+
+def is_marked(preferences: Any) -> bool:
+    """Whether an article with these preferences is ours."""
+    return isinstance(preferences, dict) and _MARK in preferences
 
 
 def is_answered(articles: Sequence[Any]) -> bool:

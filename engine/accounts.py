@@ -172,6 +172,7 @@ class ZammadDesk(Account):
     base_url: str = part("address of Zammad", parse=values.url("https", "http"), required=True)
     token: str = part("access token of the user that the bot writes as", parse=values.secret, secret=True, required=True)
     webhook_secret: str = part("signature token of the webhook", parse=values.secret, secret=True, required=True)
+    user_id: int = part("id of the user that the bot writes as; 0: Zammad is asked", default=0, parse=values.whole(0, 10**15))
     group: str = part("group that a ticket goes to when a person is needed")
 
 

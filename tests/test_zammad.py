@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from connectors.contract import Askable, Checkable, HandOver, Notice, Ownership, Probing, Receiver, Request, Stop
 from connectors.simulators.server import Fault
-from connectors.simulators.zammad import AGENT, BOT, SimulatedZammad, Ticket, raw
+from connectors.simulators.zammad import AGENT, BOT, CUSTOMER, SimulatedZammad, Ticket, raw
 from connectors.zammad import LONGEST, Zammad
 from connectors.zammad_api import text_of
 from engine.accounts import ZammadDesk
@@ -142,7 +142,6 @@ def test_a_customers_article_is_a_message() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"sender": "Agent"},
         {"sender": "System"},
         {"sender": None},
         {"internal": True},
@@ -371,6 +370,98 @@ def test_the_bot_is_silent_while_an_agent_owns_the_ticket_and_comes_back(
     ticket.state = "open"
     told(door, zammad, zammad.written(ticket, "second"))
     assert waiting(door, redis_client) == ["second"]
+
+
+def owner_in(event: dict[str, Any], platform: Zammad = PLATFORM) -> list[Owner]:
+    """Who is said to answer from now on."""
+    found = platform.parse(Request("desk", {}, raw(event)))
+    return [one.owner for one in found if isinstance(one, Ownership)]
+
+
+#: A desk whose bot is known by its setting.
+BOTS_OWN = Zammad(with_desk(Settings(), user_id=BOT))
+
+
+def test_a_ticket_that_an_agent_gives_back_to_nobody_is_the_bots_again() -> None:
+    ticket = TRIGGERS.opened(1)
+    TRIGGERS.written(ticket, "Where is my order?")
+
+    assert owner_in(TRIGGERS.changed(ticket, owner=AGENT, state="open"), BOTS_OWN) == [Owner.HUMAN]
+    assert owner_in(TRIGGERS.changed(ticket, owner=1), BOTS_OWN) == [Owner.BOT]
+
+
+def test_a_ticket_that_is_assigned_to_the_bots_user_is_the_bots() -> None:
+    ticket = TRIGGERS.opened(1)
+    asked = TRIGGERS.written(ticket, "Where is my order?")
+    asked["ticket"] |= {"owner_id": BOT, "owner": {"id": BOT, "login": "user5"}}
+
+    assert owner_in(TRIGGERS.changed(ticket, owner=BOT, state="open"), BOTS_OWN) == [Owner.BOT]
+    assert [type(one) for one in BOTS_OWN.parse(Request("desk", {}, raw(asked)))] == [InboundMessage]
+    assert owner_in(asked) == [Owner.HUMAN]
+
+
+@pytest.mark.parametrize("by", [BOT, 1, CUSTOMER])
+def test_a_ticket_that_waits_for_an_agent_is_given_back_by_nobody_else(by: int) -> None:
+    ticket = TRIGGERS.opened(1)
+    TRIGGERS.written(ticket, "A person, please.")
+
+    assert owner_in(TRIGGERS.changed(ticket, by=by, state="open"), BOTS_OWN) == []
+    assert owner_in(TRIGGERS.changed(ticket, by=by, owner=BOT), BOTS_OWN) == []
+    assert owner_in(TRIGGERS.changed(ticket, state="pending reminder", owner=1), BOTS_OWN) == []
+
+
+def test_an_agent_who_answers_a_ticket_that_nobody_owns_has_it() -> None:
+    ticket = TRIGGERS.opened(1)
+    TRIGGERS.written(ticket, "Where is my order?")
+    fields = {"sender": "Agent", "created_by_id": AGENT}
+
+    assert owner_in(TRIGGERS.written(ticket, "On its way.", **fields), BOTS_OWN) == [Owner.HUMAN]
+    assert owner_in(TRIGGERS.changed(ticket, owner=1, state="open"), BOTS_OWN) == [Owner.BOT]
+    assert owner_in(TRIGGERS.written(ticket, "for us", internal=True, **fields), BOTS_OWN) == []
+    assert owner_in(TRIGGERS.written(ticket, "the bot's", sender="Agent", created_by_id=BOT), BOTS_OWN) == []
+    assert owner_in(TRIGGERS.written(ticket, "the bot's", preferences={"replymill_id": "abc-0"}, **fields)) == []
+
+
+@pytest.mark.parametrize("name", ["geschlossen", "fertig"])
+def test_a_state_is_over_by_its_type_whatever_it_is_called(settings: Settings, zammad: SimulatedZammad, name: str) -> None:
+    zammad.states |= {4: ("geschlossen", "closed"), 8: ("fertig", "closed"), 2: ("offen", "open"), 1: ("neu", "new")}
+    ticket = zammad.opened(1, state="neu")
+    zammad.written(ticket, "Where is my order?")
+    ticket.state = name
+    (raised,) = sent(zammad, delivery())
+    assert isinstance(raised, Withdrawn)
+
+    ticket.state = "neu"
+    sent(zammad, handing_over())
+    assert ticket.state == "offen"
+    with opened(with_desk(settings, zammad.url)) as door:
+        platform = door.server.web.platforms["zammad"]
+        assert isinstance(platform, Zammad)
+        wait_for(lambda: owner_in(zammad.changed(ticket, state=name), platform) == [Owner.BOT])
+        assert owner_in(zammad.changed(ticket, owner=BOT, state="offen"), platform) == [Owner.BOT]
+
+
+def test_a_renamed_state_of_a_fresh_installation_is_known_by_its_id_until_zammad_tells() -> None:
+    ticket = TRIGGERS.opened(1)
+    closed = TRIGGERS.changed(ticket, state="closed")
+    closed["ticket"]["state"] = "geschlossen"
+
+    assert owner_in(closed) == [Owner.BOT]
+
+
+def test_where_zammad_does_not_show_its_states_their_english_names_count(zammad: SimulatedZammad, ticket: Ticket) -> None:
+    zammad.go_wrong("/ticket_states", Fault(status=403))
+    ticket.state = "closed"
+    (raised,) = sent(zammad, delivery())
+
+    assert isinstance(raised, Withdrawn)
+
+
+def test_a_hand_over_gives_the_bots_own_ticket_to_nobody(zammad: SimulatedZammad, ticket: Ticket) -> None:
+    ticket.owner = BOT
+    sent(zammad, handing_over())
+
+    assert (ticket.owner, ticket.state) == (1, "open")
 
 
 # -- replies -----------------------------------------------------------------------------------------------------------------------
