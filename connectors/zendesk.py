@@ -22,7 +22,7 @@ from connectors.formatting import split, to_html
 from connectors.links import Located, parts_of
 from connectors.signatures import verify
 from connectors.zendesk_checks import checks, probe
-from connectors.zendesk_events import PEOPLE, SCHEME, Event, plain, word
+from connectors.zendesk_events import SCHEME, Event, Role, plain, word
 from engine.accounts import ZendeskDesk
 from engine.errors import DeliveryRefused, NothingToAnswer, RetryLater, SettingsError, Withdrawn
 from engine.limits import Limit
@@ -94,8 +94,8 @@ class Zendesk:
         verify(SCHEME, desk.secrets if desk else self._nobody, headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        event = zendesk_events.read(request.body)
-        bot = self._desks[request.name].account.bot_user_id
+        account = self._desks[request.name].account
+        event, bot = zendesk_events.read(request.body, account), account.bot_user_id
         if event.updater == bot:
             return ()
         address = self._address(request.name, event.ticket)
@@ -159,7 +159,7 @@ class Zendesk:
 
     def _said(self, event: Event, address: Address, request: Request) -> tuple[Inbound, ...]:
         """What a person wrote; an update by somebody else shows the latest comment once more."""
-        if event.role not in PEOPLE or not event.public or event.updater not in ("", event.author):
+        if event.role is not Role.PERSON or not event.public or event.updater not in ("", event.author):
             return ()
         comment = (f"{request.name}/{event.ticket}/{event.comment}",) if event.comment else ()
         ids = (*comment, _invocation(request))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -10,8 +11,10 @@ from connectors.attachments import MOST_FILES, MOST_REFERENCE
 from connectors.bodies import read_as, read_object, well_formed
 from connectors.contract import Inbound, Ownership
 from connectors.signatures import Clock, Encoding, Scheme
+from engine.accounts import ZendeskDesk
 from engine.errors import MalformedRequest, UnparseableMessage
 from engine.messages import Address, Owner
+from engine.settings import PREFIX
 
 #: https://developer.zendesk.com/documentation/webhooks/verifying/; Zendesk documents no window, 300 s are ours.
 SCHEME = Scheme(
@@ -23,10 +26,12 @@ SCHEME = Scheme(
     tolerance=300,
 )
 
-#: What `{{current_user.role}}` says, in lower case with hyphens for blanks and underscores.
-PEOPLE = frozenset({"end-user", "enduser"})
-STAFF = frozenset({"agent", "light-agent", "admin", "administrator", "owner", "account-owner"})
-ENDED = frozenset({"solved", "closed"})
+#: What `{{current_user.role}}` and `{{ticket.status}}` say in English, in lower case with hyphens for blanks and underscores.
+#: Zendesk writes them in the language of the account (https://github.com/snowplow/snowplow/issues/3622) and documents no others
+#: that say it otherwise: an account names its words, or has triggers that write the English ones as they stand.
+_PEOPLE = frozenset({"end-user", "enduser"})
+_STAFF = frozenset({"agent", "light-agent", "admin", "administrator", "owner", "account-owner"})
+_ENDED = frozenset({"solved", "closed"})
 
 _NUMBER = re.compile(r"[0-9]{1,20}")
 
@@ -51,9 +56,18 @@ class Body(msgspec.Struct, frozen=True):
     assignee_id: Scalar = None
 
 
+class Role(StrEnum):
+    """Who made an update."""
+
+    PERSON = "person"
+    STAFF = "staff"
+    #: An automation has no role.
+    NOBODY = ""
+
+
 @dataclass(frozen=True)
 class Event:
-    """The body with every value a text, lower case where Zendesk has words for it."""
+    """The body with every value a text, and with our own words where Zendesk translates."""
 
     ticket: str
     comment: str
@@ -62,12 +76,13 @@ class Event:
     public: bool
     author: str
     updater: str
-    role: str
-    status: str
+    role: Role
+    #: The ticket is solved or closed.
+    ended: bool
     assignee: str
 
 
-def read(raw: bytes) -> Event:
+def read(raw: bytes, account: ZendeskDesk) -> Event:
     """:raises UnparseableMessage: Zendesk does not repeat what it is answered 4xx, so that a broken body is better kept."""
     try:
         body = read_as(read_object(raw), Body)
@@ -81,25 +96,35 @@ def read(raw: bytes) -> Event:
         public=word(body.comment_public) in {"true", "1", "yes"},
         author=plain(body.author_id),
         updater=plain(body.updater_id),
-        role=word(body.updater_role),
-        status=word(body.ticket_status),
+        role=_role(word(body.updater_role), account),
+        ended=word(body.ticket_status) in _ENDED.union(map(word, account.ended_words)),
         assignee=plain(body.assignee_id),
     )
     if not _NUMBER.fullmatch(event.ticket) or not (_NUMBER.fullmatch(event.comment) or not event.comment):
         raise UnparseableMessage("`ticket_id` must be a number, and `comment_id` a number or empty")
-    # An automation has no role; one in another language would be met by silence, and nobody would know why.
-    if event.role and event.role not in PEOPLE | STAFF:
-        raise UnparseableMessage(f"`updater_role` is {ascii(event.role)[:60]}, and neither end-user, agent nor admin")
     return event
+
+
+def _role(said: str, account: ZendeskDesk) -> Role:
+    """:raises UnparseableMessage: a word in another language would be met by silence, and nobody would know why."""
+    if said in _PEOPLE.union(map(word, account.end_user_words)):
+        return Role.PERSON
+    if said in _STAFF.union(map(word, account.staff_words)):
+        return Role.STAFF
+    if not said:
+        return Role.NOBODY
+    stem = f"{PREFIX}ZENDESK_{account.name.upper().replace('-', '_')}"
+    known = f"{stem}_END_USER_WORDS or {stem}_STAFF_WORDS"
+    raise UnparseableMessage(f"`updater_role` is {ascii(said)[:60]}, and neither end-user, agent nor admin: add it to {known}")
 
 
 def owned(event: Event, address: Address, bot: str) -> tuple[Inbound, ...]:
     """Who answers from now on, where the update says so."""
-    if event.status in ENDED:
+    if event.ended:
         return (Ownership(address, Owner.BOT),)
     if event.assignee and event.assignee != bot:
         return (Ownership(address, Owner.HUMAN),)
-    if event.role not in STAFF:
+    if event.role is not Role.STAFF:
         # What a person writes says nothing new: a ticket that was just handed over may still be the bot's in it.
         return ()
     if event.assignee == bot:

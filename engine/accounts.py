@@ -104,6 +104,17 @@ class ZendeskDesk(Account):
     webhook_secret: str = part("signing secret of the webhook", parse=values.secret, secret=True, required=True)
     bot_user_id: str = part("id of the user that the bot writes as, whose own comments start nothing", required=True)
     group_id: str = part("group that a ticket goes to when a person is needed")
+    end_user_words: tuple[str, ...] = part(
+        "the account's words for end users beside `end-user`, separated by `|`", default=(), parse=values.lines
+    )
+    staff_words: tuple[str, ...] = part(
+        "the account's words for agents and admins beside `agent` and `admin`, separated by `|`", default=(), parse=values.lines
+    )
+    ended_words: tuple[str, ...] = part(
+        "the account's words for solved and closed tickets beside `solved` and `closed`, separated by `|`",
+        default=(),
+        parse=values.lines,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -230,6 +230,30 @@ def test_who_answers_is_told_by_the_assignee_and_the_status(fields: dict[str, An
     assert parsed(**fields)[0] == Ownership(TICKET, expected)
 
 
+#: An account in German: its placeholders say these words.
+GERMAN = Zendesk(
+    with_desk(Settings(), end_user_words=("Endbenutzer", "Kunde"), staff_words=("Agent*in", "Helfer in"), ended_words=("Gelöst",))
+)
+
+
+def in_german(**fields: Any) -> tuple[Any, ...]:
+    return GERMAN.parse(Request("shop", {"x-zendesk-webhook-invocation-id": "01M0"}, json.dumps(triggered(**fields)).encode()))
+
+
+def test_an_account_in_another_language_has_words_of_its_own_beside_the_english_ones() -> None:
+    by_agent = {"author_id": "601", "updater_id": "601"}
+    solved = {"assignee_id": "601", "ticket_status": "gelöst"}
+
+    assert in_german(updater_role="Endbenutzer") == in_german(updater_role="KUNDE") == in_german() == parsed()
+    assert in_german(updater_role="Helfer in", **by_agent) == (Ownership(TICKET, Owner.HUMAN),)
+    assert in_german(updater_role="agent*in", **by_agent, **solved) == (Ownership(TICKET, Owner.BOT),)
+
+
+def test_a_role_that_is_not_known_says_which_setting_would_make_it_so() -> None:
+    with pytest.raises(UnparseableMessage, match="REPLYMILL_ZENDESK_SHOP_END_USER_WORDS"):
+        in_german(updater_role="Utilisateur final")
+
+
 def test_a_comment_on_a_ticket_of_an_agent_is_taken_after_the_owner_is() -> None:
     owned, message = parsed(assignee_id="601")
 
