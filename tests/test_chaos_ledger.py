@@ -131,8 +131,10 @@ def test_a_fixed_text_settles_what_no_reply_answers_and_nothing_that_came_after_
     found = account([sent(1), sent(2), sent(9)], [post(1), post(at=5.0, kind=Kind.APOLOGY)])
     assert (found.answered, found.wrong["apologised"], found.wrong["lost"]) == (1, [2], [9])
 
-    found = account([sent(1)], [post(at=5.0, kind=Kind.HAND_OVER)])
+    handed_over = post(at=5.0, kind=Kind.HAND_OVER)
+    found = account([replace(sent(1), asks=True)], [handed_over])
     assert (found.handed_over, breaches(found, SURE)) == (1, [])
+    assert breaches(account([replace(sent(1), asks=True)], [handed_over, handed_over]), SURE) == ["1 said twice"]
 
     assert account([sent(1)], [post(at=5.0, kind=Kind.NOTICE)]).lost == 1
 
@@ -204,6 +206,14 @@ def test_a_plan_holds_every_message_once_and_every_fault_in_turn() -> None:
     repeated = [message for message in plan.messages if message.repeats]
     assert repeated
     assert all(len(message.repeats) == REPEATS for message in repeated)
+
+
+def test_some_conversations_end_by_asking_for_a_person() -> None:
+    messages = sorted(Plan.make(7, SIZE, list(FAULTS)).messages, key=lambda message: message.at)
+    asking = [message for message in messages if message.asks]
+
+    assert [message.text for message in asking] == ["/human"]
+    assert [message for message in messages if message.conversation == asking[0].conversation][-1] == asking[0]
 
 
 def test_without_faults_a_plan_only_sends() -> None:

@@ -44,6 +44,8 @@ class Sent:
     #: When it was acknowledged; None: never.
     accepted_at: float | None
     deadline: float
+    #: It asks for a person.
+    asks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,8 @@ def _settle_conversation(account: Account, asked: Sequence[Sent], said: Sequence
     answers = [post for post in said if post.kind is Kind.ANSWER]
     distinct = [post for place, post in enumerate(answers) if not place or post.covers != answers[place - 1].covers]
     account.repeated += len(answers) - len(distinct)
+    # The fixed text for a person is said once for each time it was asked for.
+    account.repeated += max(0, sum(post.kind is Kind.HAND_OVER for post in said) - sum(one.asks for one in asked))
     account.left_over += sum(post.kind is Kind.LEFT_OVER for post in said)
     covered = Counter(number for post in distinct for number in post.covers)
     for number in covered.keys() - by_number.keys():

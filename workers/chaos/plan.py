@@ -13,6 +13,11 @@ _BURST_GAP, _SWAP_WITHIN = 0.05, 10.0
 #: Seconds after which the last repeat of a message comes.
 _LAST_REPEAT = 20.0
 
+#: Of so many conversations on a chat platform one ends by asking for a person.
+_ASKS = 20
+#: Where a person can be asked for in words.
+_CHATS = frozenset({"slack", "telegram"})
+
 #: What the plan itself does, beside the faults that are injected.
 DUPLICATE, REORDER = "duplicate", "reorder"
 
@@ -29,11 +34,13 @@ class Planned:
     at: float
     #: When the same request is sent once more, seconds from the start.
     repeats: tuple[float, ...] = ()
+    #: It asks for a person.
+    asks: bool = False
 
     @property
     def text(self) -> str:
         """What the reply must repeat."""
-        return f"m{self.number}"
+        return "/human" if self.asks else f"m{self.number}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,7 @@ class Plan:
             messages = _swapped(random.Random(f"{seed}-{REORDER}"), messages)  # noqa: S311
         if DUPLICATE in faults:
             messages = _repeated(random.Random(f"{seed}-{DUPLICATE}"), messages)  # noqa: S311
+        messages = _asked(messages)
         struck = [name for name in faults if name not in (DUPLICATE, REORDER)]
         return cls(messages, _strikes(random.Random(f"{seed}-strikes"), struck, size))  # noqa: S311
 
@@ -116,6 +124,13 @@ def _repeated(rng: random.Random, messages: Sequence[Planned]) -> list[Planned]:
         else message
         for message in messages
     ]
+
+
+def _asked(messages: Sequence[Planned]) -> list[Planned]:
+    """The last message of some conversations asks for a person."""
+    last = {message.conversation: message for message in sorted(messages, key=lambda message: message.at)}
+    asking = {message.number for message in last.values() if message.conversation % _ASKS == 1 and message.platform in _CHATS}
+    return [replace(message, asks=message.number in asking) for message in messages]
 
 
 def _later(rng: random.Random, turn: int) -> float:

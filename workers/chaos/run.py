@@ -195,6 +195,7 @@ class Run:
                 sent_at=self._sent_at[one.number],
                 accepted_at=self._accepted_at.get(one.number),
                 deadline=self._sent_at[one.number] + self._deadline,
+                asks=one.asks,
             )
             for one in self._plan.messages
             if one.number in self._sent_at
