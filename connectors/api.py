@@ -14,6 +14,7 @@ import msgspec
 from connectors.clocks import apart, seconds_ahead
 from connectors.contract import Check
 from connectors.downloads import Home, download
+from connectors.fence import fenced
 from connectors.posting import CONNECT_TIMEOUT, KEEP_ALIVE, trust, wait_asked
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
 
@@ -53,6 +54,7 @@ class Api:
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             follow_redirects=False,
             trust_env=False,
+            event_hooks={"request": [fenced]},
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_ALIVE),
         )
 

@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 import httpx
 from httpx_secure import SSRFProtectionError, httpx_ssrf_protection
 
+from connectors.fence import fenced
 from engine.errors import DeliveryRefused, RetryLater
 
 #: Seconds.
@@ -49,7 +50,7 @@ def guarded_client(url: str, *, private: bool, connections: int) -> httpx.AsyncC
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-        event_hooks={"request": [] if private else [OutwardOnly()]},
+        event_hooks={"request": [fenced] if private else [OutwardOnly(), fenced]},
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_ALIVE),
     )
     # The host as the transport sees it: without brackets, internationalised names encoded.

@@ -13,6 +13,7 @@ import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from connectors.fence import FencedRequest
 from connectors.posting import CONNECT_TIMEOUT, wait_asked
 from engine.accounts import SlackApp
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
@@ -55,7 +56,9 @@ class Fault(NamedTuple):
 def session(connections: int) -> aiohttp.ClientSession:
     """Connections for all accounts; made inside the event loop that uses it."""
     timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
-    return aiohttp.ClientSession(timeout=timeout, trust_env=False, connector=aiohttp.TCPConnector(limit=connections))
+    return aiohttp.ClientSession(
+        timeout=timeout, trust_env=False, connector=aiohttp.TCPConnector(limit=connections), request_class=FencedRequest
+    )
 
 
 def client(account: SlackApp, token: str | None, connections: aiohttp.ClientSession | None) -> AsyncWebClient:

@@ -15,6 +15,7 @@ from telegram.error import TelegramError
 from telegram.request import HTTPXRequest
 
 from connectors.downloads import Home, download, too_large
+from connectors.fence import fenced
 from connectors.posting import CONNECT_TIMEOUT
 from connectors.telegram_errors import Pause
 from engine.errors import Unreadable
@@ -49,7 +50,7 @@ class Request(HTTPXRequest):
             write_timeout=READ_TIMEOUT,
             connect_timeout=CONNECT_TIMEOUT,
             pool_timeout=READ_TIMEOUT,
-            httpx_kwargs={"trust_env": False},
+            httpx_kwargs={"trust_env": False, "event_hooks": {"request": [fenced]}},
         )
 
     async def do_request(self, *arguments: Any, **options: Any) -> tuple[int, bytes]:

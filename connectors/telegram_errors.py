@@ -3,7 +3,7 @@
 import httpx
 from telegram.error import BadRequest, Conflict, Forbidden, InvalidToken, TelegramError
 
-from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
+from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Stale, Unclear
 
 #: Of these the request surely never left.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -24,6 +24,8 @@ class Pause(TelegramError):
 
 def judged(error: TelegramError) -> DeliveryError:
     """What an error of the API means for a delivery."""
+    if isinstance(error.__cause__, Stale):
+        return error.__cause__
     if isinstance(error, Pause):
         return RetryLater(str(error), after=error.seconds)
     if isinstance(error, BadRequest | Forbidden | InvalidToken):

@@ -200,6 +200,10 @@ class DeliveryRefused(DeliveryError):
     """The platform will never take this message."""
 
 
+class Stale(DeliveryError):
+    """The worker stood still for longer than it may before it wrote anything: whoever holds the lease sends it."""
+
+
 class Unclear(DeliveryError):
     """It may have been sent; nobody knows. The platform is asked, or the setting for unclear sends decides."""
 

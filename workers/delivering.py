@@ -8,14 +8,16 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from connectors.contract import Platform
+from connectors.fence import open_until
 from engine import roster
-from engine.errors import DecodeError, DeliveryRefused, NewerSchema, RetryLater, StoreUnavailable, Unclear, Withdrawn
+from engine.errors import DecodeError, DeliveryRefused, NewerSchema, RetryLater, Stale, StoreUnavailable, Unclear, Withdrawn
 from engine.keys import Direction, Shard
 from engine.lanes import Lanes
 from engine.messages import Delivery
@@ -102,6 +104,10 @@ class Delivering:
             await self._again(lane, f"no answer within {self.settings.send_timeout:g} s", keep_intent=True)
         except Unclear as unclear:
             await self._again(lane, f"{unclear}", keep_intent=True)
+        except Stale as stale:
+            bound.info("too late to send; nothing is sent", action="delivery.stale", reason=str(stale))
+            # An earlier request of the same send may have had its effect.
+            await self._defer(lane, 0, unclear=True)
         except Withdrawn as taken_over:
             bound.info("a person has taken over; nothing is sent", action="delivery.withdrawn", reason=str(taken_over))
             await self._commit(lane, withdrawn(lane))
@@ -162,15 +168,28 @@ class Delivering:
             raise DeliveryRefused(f"this worker has no platform {delivery.reply.address.platform!r}: check its settings")
         if await self._split(lane, delivery, platform) or await self._limited(lane, delivery, platform):
             return
-        ours, before = await self._insist(self.lanes.intend(lane, entry.id))
+        ours, before, fence = await self._intend(lane, entry.id)
         if not ours:
             log.info("the lease is lost; nothing is sent", action="delivery.stale", delivery=entry.id)
             return
-        sent = await self.sending.send(platform, delivery, again=before == entry.id, replayed=entry.revision > 0)
+        with fence:
+            sent = await self.sending.send(platform, delivery, again=before == entry.id, replayed=entry.revision > 0)
         log.info("delivered", action="delivery.sent", delivery=entry.id, conversation=lane.ref, platform=platform.name)
         outcome = delivered(lane, delivery, sent.receipt, at=self._clock.now(), seconds=sent.seconds)
         if await self._commit(lane, outcome) is Settled.COMMITTED:
             self.figures.done()
+
+    async def _intend(self, lane: Lane, delivery_id: str) -> tuple[bool, str, AbstractContextManager[None]]:
+        """Whether the lease is ours, what was intended before, and in what to send: the lease begins no earlier than this clock."""
+        while True:
+            begun = time.monotonic()
+            try:
+                ours, before = await self.lanes.intend(lane, delivery_id).run_async(self.client)
+            except StoreUnavailable as error:
+                self._away.note(error)
+                await asyncio.sleep(AWAY_PAUSE)
+                continue
+            return ours, before, open_until(begun + self.settings.lease - self.settings.send_timeout)
 
     async def _split(self, lane: Lane, delivery: Delivery, platform: Platform) -> bool:
         """Whether a reply that is too long for one message now waits as its parts instead."""
@@ -188,9 +207,9 @@ class Delivering:
             await self._defer(lane, wait)
         return wait > 0
 
-    async def _defer(self, lane: Lane, delay: int, *, newer: bool = False) -> None:
+    async def _defer(self, lane: Lane, delay: int, *, newer: bool = False, unclear: bool = False) -> None:
         """Give the lane back for so many milliseconds; nothing has failed."""
-        release = Release(lane=lane, delay=delay, keep_intent=bool(lane.intent), newer=newer)
+        release = Release(lane=lane, delay=delay, keep_intent=unclear or bool(lane.intent), newer=newer)
         await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
 
     async def _again(self, lane: Lane, reason: str, *, after: float = 0, keep_intent: bool = False) -> None:
