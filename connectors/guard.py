@@ -71,7 +71,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         begun = time.perf_counter()
-        arrival.begin(begun)
+        arrival.begin(begun, scope["headers"])
         status = 0
 
         async def sending(message: Message) -> None:

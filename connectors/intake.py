@@ -29,6 +29,7 @@ from engine.moves import Accepted, Circumstances, Pause, Verdict
 from engine.overload import Rung, rung, said
 from engine.settings import Settings
 from engine.store import AsyncClient
+from engine.telemetry import receiving, telemetry
 
 #: Names the notice that a tenant is full, as no platform names a message.
 _CROWDED = "\x00crowded"
@@ -87,21 +88,26 @@ class Intake:
         :raises LaneFull: the lane is full; the person was told, once.
         :raises Overloaded: the tenant has too much waiting.
         """
-        times = platform.times
-        accept = self._lanes(platform).accept(
-            structs.replace(message, door=arrival.door()),
-            deadline=times.deadline,
-            quiet=(times.quiet, times.quiet_max),
-            notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),
-            given=self._circumstances(platform, message),
-        )
-        accepted = await accept.run_async(self.client)
+        with receiving(telemetry(self.settings), platform.name, at=arrival.begun_at(), parent=arrival.parent()) as span:
+            accepted = await self._accept(platform, structs.replace(message, door=arrival.door(), traceparent=span.traceparent))
+            span.note({"messaging.message.id": accepted.id, "replymill.verdict": str(accepted.verdict)})
         if accepted.verdict is Verdict.FULL:
             raise LaneFull("too many messages wait here already: send it again later")
         if accepted.verdict is Verdict.CROWDED:
             await self._say_crowded(message.address)
             raise Overloaded("too many messages wait here already: send it again later")
         return accepted
+
+    async def _accept(self, platform: Platform, message: InboundMessage) -> Accepted:
+        times = platform.times
+        accept = self._lanes(platform).accept(
+            message,
+            deadline=times.deadline,
+            quiet=(times.quiet, times.quiet_max),
+            notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),
+            given=self._circumstances(platform, message),
+        )
+        return await accept.run_async(self.client)
 
     async def bury(self, platform: Receiver, request: Request, *, reason: str) -> Taken:
         """Keep what was verified but is no message we know as a dead letter."""

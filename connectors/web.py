@@ -38,6 +38,7 @@ from connectors.traces import Traces
 from engine.errors import NoSuchMessage, RejectedRequest, StartError, StoreUnavailable
 from engine.lanes import Lanes
 from engine.settings import Settings
+from engine.telemetry import telemetry
 
 log = structlog.get_logger()
 
@@ -55,6 +56,7 @@ class Web:
     def __init__(self, settings: Settings) -> None:
         """:raises SettingsError: a platform's settings cannot be used."""
         self.settings = settings
+        telemetry(settings)  # refused here, not at the first message
         self.lanes = Lanes(settings)
         self.link = Link(settings)
         self.crowd = Crowd(self.lanes)

@@ -120,6 +120,8 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
     media: tuple[Media, ...] = ()
     #: Tenths of a millisecond from the request that brought it to its acceptance, and to its verification where that is known.
     door: tuple[int, ...] = ()
+    #: The step that brought it, as W3C Trace Context; empty where no spans are recorded.
+    traceparent: str = ""
     #: Set by the lane, not part of the body: see `Entry`.
     id: str = ""
     received_at: int = 0
@@ -128,7 +130,7 @@ class InboundMessage(Wire, frozen=True, array_like=True, kw_only=True):
 
     def encode(self) -> bytes:
         """The body only: what the lane's header holds is left out, and so is an empty end."""
-        beside = [self.media, self.door]
+        beside = [self.media, self.door, self.traceparent]
         while beside and not beside[-1]:
             beside.pop()
         return msgspec.json.encode((self.schema, self.address, self.sender, self.text, self.dedupe_ids, *beside))

@@ -109,6 +109,9 @@ class Settings(Texts):
     dead_ttl: float = setting(1_209_600.0, values.number(60, 31_536_000), "seconds dead letters are kept")
     trace_ttl: float = setting(86_400.0, values.number(0, 31_536_000), "seconds the trace of a conversation is kept; 0: none is")
     trace_text: bool = setting(False, values.flag, "keep in the trace what was asked and answered, too")
+    otlp_endpoint: str = setting(
+        "", values.url("http", "https"), "collector that gets OpenTelemetry spans (extra `otlp`), such as `http://localhost:4318`"
+    )
     person_wait: float = setting(
         3600.0, values.number(1, 31_536_000), "seconds a conversation waits for a person before the bot answers again"
     )

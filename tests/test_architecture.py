@@ -37,6 +37,7 @@ OPEN_TO_CONNECTORS = {
     "endpoints",
     "durability",
     "trail",
+    "telemetry",
 }
 
 #: What those need in turn and nobody else does.

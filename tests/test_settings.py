@@ -66,6 +66,7 @@ GOOD: dict[str, dict[str, object]] = {
         "unix:///x": "unix:///x",
         "sentinel://a,b/n": "sentinel://a,b/n",
     },
+    "otlp_endpoint": {"http://localhost:4318": "http://localhost:4318"},
     "broker_url": {"redis://x/1": "redis://x/1"},
     "secret_key": {"sixteen chars...": "sixteen chars..."},
     "api_keys": {"a-long-enough-key-01, a-long-enough-key-02": ("a-long-enough-key-01", "a-long-enough-key-02")},

@@ -18,6 +18,7 @@ from engine.messages import Reply
 from engine.responder import Generating, Prepared, Question, Responder
 from engine.settings import Settings
 from engine.store import Client
+from workers.batch_spans import BatchSpans
 from workers.batching import CLAIM, Limits, Round, choose, room
 from workers.events import BatchEvents
 from workers.figures import Figures
@@ -50,6 +51,7 @@ class Answering:
         self.client = client
         self.responder = responder
         self.turns = Turns(settings, client, on_committed=self._committed)
+        self._spans = BatchSpans(settings, self.turns.batches)
         self.limits = Limits(settings.batch_items, settings.batch_tokens)
         self.wake = threading.Event()
         self.telling = Telling(client, self.turns, self.wake)
@@ -151,6 +153,7 @@ class Answering:
             self._isolate(batch, error)
             return
         self._running.append(generating)
+        self._spans.started(generating)
         self.events.started(generating)
 
     def finish(self) -> None:
@@ -254,6 +257,7 @@ class Answering:
 
     def _ended(self, generating: Generating, error: ModelError | None) -> None:
         self._running.remove(generating)
+        self._spans.ended(generating, error)
         self._next_rest = time.monotonic() + REST_AFTER
         self.events.finished(generating, error)
         self.wake.set()

@@ -45,6 +45,7 @@ def run(arguments: Sequence[str]) -> int:
 def serve(role: str) -> None:
     """Run one serving process until it is asked to stop. Nothing that only a person's commands need is imported."""
     settings = Settings.load()
+    importlib.import_module("engine.telemetry").check(settings)
     importlib.import_module("workers.logs").configure(settings)
     complete = importlib.import_module("workers.home").complete(settings)
     module, function, arguments = SERVING[role]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from engine import telemetry
 from engine.settings import Settings
 from workers import logs, shown
 
@@ -36,6 +37,7 @@ def part(name: str) -> Any:
 def loaded() -> Settings:
     """The settings of this process, its logs set up."""
     chosen = Settings.load()
+    telemetry.check(chosen)
     logs.configure(chosen)
     return chosen
 

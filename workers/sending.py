@@ -10,6 +10,7 @@ from engine.limits import Limits
 from engine.messages import Delivery, Receipt
 from engine.settings import Settings
 from engine.store import AsyncClient
+from engine.telemetry import read_traceparent, sending, telemetry
 
 
 class Sent(NamedTuple):
@@ -25,6 +26,7 @@ class Sending:
 
     def __init__(self, settings: Settings, client: AsyncClient) -> None:
         self._settings = settings
+        self._spans = telemetry(settings)
         self._limits = Limits(settings, client)
 
     async def wait(self, platform: Platform, delivery: Delivery) -> int:
@@ -38,10 +40,14 @@ class Sending:
         Of one that a person has `replayed`, a platform that can be asked is; where none can, that person has decided.
         """
         begun = time.monotonic()
-        async with asyncio.timeout(self._settings.send_timeout):
-            earlier = again or (replayed and isinstance(platform, Askable))
-            receipt = await self._earlier(platform, delivery) if earlier else None
-            return Sent(receipt or await self._post(platform, delivery), time.monotonic() - begun)
+        earlier = again or (replayed and isinstance(platform, Askable))
+        parent = read_traceparent(str(delivery.reply.trace.get("traceparent", "")))
+        with sending(self._spans, platform.name, delivery=delivery.id, parent=parent) as span:
+            async with asyncio.timeout(self._settings.send_timeout):
+                receipt = await self._earlier(platform, delivery) if earlier else None
+                receipt = receipt or await self._post(platform, delivery)
+            span.note({"replymill.platform_id": receipt.platform_id})
+        return Sent(receipt, time.monotonic() - begun)
 
     async def _post(self, platform: Platform, delivery: Delivery) -> Receipt:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
+from msgspec import structs
 
 from connectors.platforms import STREAMING
 from engine.errors import NewerSchema, ReplymillError
@@ -17,6 +18,7 @@ from engine.moves import Claim, Lane, Outcome, Release, Settled
 from engine.responder import Question
 from engine.settings import Settings
 from engine.store import Client
+from engine.telemetry import Span, answering, queued, telemetry
 from engine.trace import Clock
 from engine.trail import answered_note
 from workers.newer import NEWER_WAIT, Newer
@@ -51,6 +53,7 @@ class Unsaved:
     outcome: Outcome
     #: Called once it is committed.
     then: Callable[[], None]
+    span: Span
 
 
 class Turns:
@@ -62,6 +65,9 @@ class Turns:
     def __init__(self, settings: Settings, client: Client, *, on_committed: Callable[[Question, Reply], None]) -> None:
         self.lanes = Lanes(settings)
         self.clock = Clock()
+        #: Where the step of each batch that runs belongs, by the batch's id.
+        self.batches: dict[int, str] = {}
+        self._spans = telemetry(settings)
         self._settings = settings
         self._client = client
         self._on_committed = on_committed
@@ -101,12 +107,14 @@ class Turns:
         """The reply to a turn, if it is still held; committed by the next `save`."""
         held = self._held.pop(key, None)
         if held is not None:
-            asked = held.question.text
+            asked, door = held.question.text, held.question.messages[0].door
+            span = self._span(held.question, reply)
+            if span.traceparent:
+                reply = structs.replace(reply, trace={**reply.trace, "traceparent": span.traceparent})
             outcome = answered(held.lane, reply, question=asked, at=self.clock.now())
-            door = held.question.messages[0].door
             note = answered_note(reply, door=door, question=asked if self._settings.trace_text else "")
             outcome = replace(outcome, note=note)
-            self._settle(held.lane, outcome, partial(self._on_committed, held.question, reply))
+            self._settle(held.lane, outcome, partial(self._on_committed, held.question, reply), span)
 
     def revise(self, questions: Sequence[Question]) -> list[Question]:
         """Those of the turns that are still held, from here on with these words."""
@@ -134,6 +142,8 @@ class Turns:
             first = self._unsaved[0]
             settled = self.lanes.commit(first.lane, first.outcome).run(self._client)
             self._unsaved.popleft()
+            first.span.note({"replymill.outcome": str(settled)})
+            first.span.end()
             log.info("an outcome", action=f"answer.{settled}", message=first.lane.entries[0].id, conversation=first.lane.ref)
             if settled is Settled.COMMITTED:
                 first.then()
@@ -194,5 +204,12 @@ class Turns:
         self._held[question.key] = Held(lane, question)
         return question
 
-    def _settle(self, lane: Lane, outcome: Outcome, then: Callable[[], None] = lambda: None) -> None:
-        self._unsaved.append(Unsaved(lane, outcome, then))
+    def _span(self, question: Question, reply: Reply) -> Span:
+        """The step in which a turn is answered; that it waited is told with it."""
+        claimed = question.messages[0].received_at + question.waited_ms
+        queued(self._spans, question.messages, until=claimed)
+        batch = self.batches.get(int(reply.trace.get("batch_id", -1)), "")
+        return answering(self._spans, question.messages, reply, at=claimed, batch=batch)
+
+    def _settle(self, lane: Lane, outcome: Outcome, then: Callable[[], None] = lambda: None, span: Span | None = None) -> None:
+        self._unsaved.append(Unsaved(lane, outcome, then, span or Span()))
