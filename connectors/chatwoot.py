@@ -17,7 +17,6 @@ from connectors.chatwoot_api import (
     MESSAGES,
     PER_SECONDS,
     assign,
-    check,
     is_before,
     listed,
     look,
@@ -28,6 +27,7 @@ from connectors.chatwoot_api import (
     shown,
     stop_typing,
 )
+from connectors.chatwoot_checks import checks
 from connectors.chatwoot_events import SCHEME, Message, StatusEvent, changed_by, delivery_of, inbound_of, is_for_us, probe
 from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken, Times
 from connectors.links import Located, parts_of
@@ -152,7 +152,7 @@ class Chatwoot:
         return await api.file(media.reference, most=most, hosts=self._settings.media_hosts)
 
     async def check(self) -> Sequence[Check]:
-        return [await check(self._client(bot), bot.name) for bot in self._bots.values()]
+        return [one for bot in self._bots.values() for one in await checks(self._client(bot), bot)]
 
     async def locate(self, link: str) -> Sequence[Located]:
         found = [(name, parts_of(link, bot.base_url, CONVERSATION_LINK)) for name, bot in self._bots.items()]

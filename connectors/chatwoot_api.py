@@ -6,7 +6,6 @@ from typing import Any
 import structlog
 
 from connectors.api import Api
-from connectors.contract import Check
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater
 from engine.messages import Delivery, Receipt
 
@@ -25,17 +24,18 @@ _MARK = "replymill_id"
 
 async def look(api: Api, place: str) -> dict[str, Any] | None:
     """The conversation; None in versions that do not show it to a bot, where the events alone tell whose it is."""
-    found = await _get(api, place)
+    found = await get(api, place)
     return found if isinstance(found, dict) else None
 
 
 async def listed(api: Api, place: str) -> list[Any] | None:
     """The latest messages; None where they are not shown to a bot."""
-    found = await _get(api, f"{place}/messages")
+    found = await get(api, f"{place}/messages")
     return found.get("payload") or [] if isinstance(found, dict) else None
 
 
-async def _get(api: Api, path: str) -> Any:
+async def get(api: Api, path: str) -> Any:
+    """What a path answers; None where it is not shown to a bot."""
     try:
         return await api.call("GET", path)
     except DeliveryRefused as error:
@@ -112,15 +112,3 @@ def is_before(message: dict[str, Any], delivery: Delivery) -> bool:
     """Whether nothing follows the message that a reply answers, or the part before it: then the reply is not there."""
     answered = delivery.reply.reference.rpartition("/")[2]
     return str(message.get("id")) == answered or mark_of(message).rpartition("-")[0] == delivery.turn
-
-
-async def check(api: Api, name: str) -> Check:
-    """Whether Chatwoot knows the token: it refuses a bot its profile, and says so otherwise than to a stranger."""
-    what = f"chatwoot {name}"
-    try:
-        found = await _get(api, "/api/v1/profile")
-    except DeliveryRefused as error:
-        return Check(what, False, f"the access token is refused ({error})", "copy the token of the bot: Settings > Bots")
-    if found is None:
-        return Check(what, True, "the access token of a bot is taken")
-    return Check(what, True, "the access token of a user is taken", "replies bear the name of that user")

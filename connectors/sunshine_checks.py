@@ -4,25 +4,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from connectors.api import Api
+from connectors.api import Api, clocks
 from connectors.contract import Check
+from connectors.hooks import Hook, judged, seen
 from engine.accounts import SunshineApp
 from engine.errors import DeliveryError, DeliveryRefused
 
 _KEY = "see that base URL, app id, key id and secret belong together: Admin Center, Apps and integrations, Conversations API"
 _PLACE = "docs/sunshine.md, `A place on the switchboard`, has the calls"
+_HOOK = "an integration with a webhook for conversation:message: docs/sunshine.md says how it is set up"
+_MESSAGE = "conversation:message"
 _NEXT = "next"
 #: Of the right form, and nobody's.
 _NO_CONVERSATION = "0" * 24
 
 
 async def checks(api: Api, account: SunshineApp) -> Sequence[Check]:
-    """The key, and our place on the switchboard where it is to have one."""
+    """The key, the clocks, the webhook, and our place on the switchboard where it is to have one."""
     what = f"sunshine {account.name}"
     app = f"/v2/apps/{quote(account.app_id, safe='')}"
     found: list[Check] = []
     try:
-        found.append(await _key(api, what, app))
+        found += [await _key(api, what, app), *clocks(api, what)]
+        if found[0].ok:
+            found += await _webhook(api, what, app, account)
         if account.switchboard and found[0].ok:
             what = f"{what} switchboard"
             found.append(await _switchboard(api, what, app, account))
@@ -40,6 +45,26 @@ async def _key(api: Api, what: str, app: str) -> Check:
             return Check(what, True, "the key is taken, for conversations alone")
         return Check(what, False, f"the key is refused ({error})", _KEY)
     return Check(what, True, "the key is taken")
+
+
+async def _webhook(api: Api, what: str, app: str, account: SunshineApp) -> list[Check]:
+    """The webhooks of the integrations that may have some; a key for conversations alone is not shown them."""
+    integrations = await seen(api, f"{app}/integrations?page[size]=100", "integrations")
+    if integrations is None:
+        return []
+    hooks: list[Hook] = []
+    for one in integrations:
+        if one.get("type") in {"custom", "zd:conversations"}:
+            place = f"{app}/integrations/{quote(str(one.get('id')), safe='')}/webhooks"
+            active = one.get("status") != "inactive"
+            hooks += [_hook(hook, active=active) for hook in await seen(api, place, "webhooks") or ()]
+    return [judged(what, f"/sunshine/{account.name}", hooks, account.webhook_secret, _HOOK)]
+
+
+def _hook(hook: Mapping[str, Any], *, active: bool) -> Hook:
+    triggers = hook.get("triggers")
+    told = not isinstance(triggers, list) or _MESSAGE in triggers
+    return Hook(hook.get("target"), active, hook.get("secret"), "" if told else f"it is not told of {_MESSAGE}")
 
 
 async def _may_converse(api: Api, app: str) -> bool:

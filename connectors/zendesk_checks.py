@@ -12,6 +12,7 @@ import msgspec
 
 from connectors.api import Api, clocks
 from connectors.contract import Check, Request
+from connectors.hooks import Hook, judged, seen
 from connectors.zendesk_events import SCHEME, Body, plain, word
 from engine.accounts import ZendeskDesk
 from engine.errors import DeliveryError, DeliveryRefused
@@ -22,6 +23,8 @@ _WRITERS = frozenset({"agent", "admin"})
 #: `role_type` of agents who may write internal comments alone. [D] The API reference, Users.
 _LIMITED = {"1": "a light agent", "3": "a contributor"}
 _TOKEN = "see that base URL, e-mail and API token belong together, and that Zendesk API, Settings, allows token access"  # noqa: S105 - advice
+
+_HOOKS = "Admin Center, Webhooks, and Triggers: docs/zendesk.md says how they are"
 
 
 async def checks(api: Api, account: ZendeskDesk) -> Sequence[Check]:
@@ -36,7 +39,44 @@ async def checks(api: Api, account: ZendeskDesk) -> Sequence[Check]:
     found += clocks(api, what)
     if account.group_id and found[0].ok:
         found.append(await _group(api, f"{what} group", account))
-    return found
+    try:
+        return [*found, *await _webhook(api, what, account)]
+    except DeliveryError as error:
+        return [*found, Check(f"{what} webhook", False, "no answer", str(error))]
+
+
+async def _webhook(api: Api, what: str, account: ZendeskDesk) -> list[Check]:
+    """Shown to administrators alone, as the secret and the triggers are."""
+    listed = await seen(api, "/api/v2/webhooks?page[size]=100", "webhooks")
+    if listed is None:
+        return []
+    triggers = await seen(api, "/api/v2/triggers/active.json?page[size]=100", "triggers")
+    hooks: list[Hook] = []
+    for one in listed:
+        number = plain(one.get("id"))
+        ours = str(one.get("endpoint")).rstrip("/").endswith(f"/zendesk/{account.name}")
+        secret = await _secret(api, number) if ours and number else ""
+        used = triggers is None or any(_sends(trigger, number) for trigger in triggers)
+        lacks = "" if used else "no active trigger sends it"
+        hooks.append(Hook(one.get("endpoint"), one.get("status") != "inactive", secret, lacks))
+    return [judged(what, f"/zendesk/{account.name}", hooks, account.webhook_secret, _HOOKS)]
+
+
+async def _secret(api: Api, number: str) -> str:
+    try:
+        found = await _read(api, f"/api/v2/webhooks/{quote(number, safe='')}/signing_secret", "signing_secret")
+    except DeliveryRefused:
+        return ""
+    return plain(found.get("secret"), 1024)
+
+
+def _sends(trigger: Mapping[str, Any], number: str) -> bool:
+    actions = trigger.get("actions")
+    for action in actions if isinstance(actions, list) else ():
+        value = action.get("value") if isinstance(action, dict) else None
+        if isinstance(value, list) and value and action.get("field") == "notification_webhook" and plain(value[0]) == number:
+            return True
+    return False
 
 
 def probe(account: ZendeskDesk, secret: bytes) -> Request:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -730,6 +732,54 @@ def test_the_doctor_tells_the_token_of_a_bot_from_that_of_a_user_and_of_nobody(c
     assert "of a user" in user.found
     assert "Invalid Access Token" in nobody.found
     assert isinstance(checked("http://127.0.0.1:9"), RetryLater)
+
+
+@pytest.mark.parametrize("version", ["4.12.1", "v3.9", "4.2"])
+def test_the_doctor_says_that_an_older_chatwoot_does_not_sign(chatwoot: SimulatedChatwoot, version: str) -> None:
+    chatwoot.version = version
+    _, old = checked(chatwoot.url)
+
+    assert (old.what, old.ok, old.fatal) == ("chatwoot support version", False, True)
+    assert "4.13" in old.advice
+
+
+@pytest.mark.parametrize(
+    "fault", [None, Fault(status=404), Fault(status=200, body=[]), Fault(status=200, body={"version": "next"})]
+)
+def test_a_version_that_is_new_or_not_told_is_no_check(chatwoot: SimulatedChatwoot, fault: Fault | None) -> None:
+    chatwoot.version = "5.0.0"
+    chatwoot.go_wrong("/api", fault)
+
+    assert [one.what for one in checked(chatwoot.url)] == ["chatwoot support"]
+
+
+@pytest.mark.parametrize(
+    ("bot", "found", "well"),
+    [
+        ({}, "it leads to bot.example.com/chatwoot/support", True),
+        ({"secret": SECRET}, "it leads to", True),
+        ({"secret": OTHER_SECRET}, "another secret", False),
+        ({"outgoing_url": "https://bot.example.com/chatwoot/other"}, "none leads to /chatwoot/support", False),
+        ({"outgoing_url": None}, "none leads to /chatwoot/support", False),
+    ],
+)
+def test_an_administrators_token_shows_the_doctor_where_the_bots_send_to(
+    chatwoot: SimulatedChatwoot, bot: dict[str, Any], found: str, well: bool
+) -> None:
+    chatwoot.lists = True
+    chatwoot.bots = [{"id": 1, "outgoing_url": "https://bot.example.com/chatwoot/support", **bot}]
+    _, webhook = checked(chatwoot.url)
+
+    assert (webhook.what, webhook.ok) == ("chatwoot support webhook", well)
+    assert found in webhook.found
+
+
+def test_the_doctor_says_that_the_clocks_differ(chatwoot: SimulatedChatwoot) -> None:
+    far = {"date": format_datetime(datetime.now(UTC) - timedelta(minutes=2), usegmt=True)}
+    chatwoot.go_wrong("/profile", Fault(status=401, headers=far, body={"error": "Invalid Access Token"}))
+    _, clock = checked(chatwoot.url)
+
+    assert (clock.what, clock.ok, clock.fatal) == ("chatwoot support clock", False, False)
 
 
 def test_the_doctors_own_event_is_taken_and_starts_nothing(door: Door, redis_client: redis.Redis) -> None:

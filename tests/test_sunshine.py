@@ -6,6 +6,8 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -624,6 +626,36 @@ def test_the_doctor_says_what_is_wrong_with_the_switchboard(
     assert (key.ok, board.ok) == (True, False)
     assert found in board.found
     assert "docs/sunshine.md" in board.advice
+
+
+@pytest.mark.parametrize(
+    ("hook", "found", "well"),
+    [
+        ({}, "it leads to bot.example.com/sunshine/shop", True),
+        ({"target": "https://bot.example.com/sunshine/other"}, "none leads to /sunshine/shop", False),
+        ({"target": None}, "none leads to /sunshine/shop", False),
+        ({"secret": "the secret of another webhook"}, "another secret", False),
+        ({"triggers": ["conversation:read"]}, "it is not told of conversation:message", False),
+    ],
+)
+def test_the_doctor_sees_the_webhook_where_the_key_is_that_of_the_app(
+    app: SunshineSimulator, hook: dict[str, Any], found: str, well: bool
+) -> None:
+    target = "https://bot.example.com/sunshine/shop"
+    app.webhooks = [{"target": target, "secret": WEBHOOK_SECRET, "triggers": ["conversation:message"], **hook}]
+    key, webhook = checked(app, switchboard="")
+
+    assert (key.ok, webhook.what, webhook.ok) == (True, "sunshine shop webhook", well)
+    assert found in webhook.found
+    assert WEBHOOK_SECRET not in repr(webhook)
+
+
+def test_the_doctor_says_that_the_clocks_differ(app: SunshineSimulator) -> None:
+    far = {"date": format_datetime(datetime.now(UTC) + timedelta(minutes=2), usegmt=True)}
+    app.go_wrong(APP_ID, Fault(status=401, headers=far))
+    _, clock = checked(app)
+
+    assert (clock.what, clock.ok) == ("sunshine shop clock", False)
 
 
 def test_the_doctor_warns_of_an_integration_that_does_not_hear_of_others(app: SunshineSimulator) -> None:

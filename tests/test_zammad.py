@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -751,6 +752,67 @@ def test_the_doctor_says_whose_token_it_is(zammad: SimulatedZammad) -> None:
     assert "bot" in known.found
     assert "Authentication required" in unknown.found
     assert isinstance(checked("http://127.0.0.1:9"), RetryLater)
+
+
+HOOK: dict[str, Any] = {"id": 4, "endpoint": "https://bot.example.com/zammad/desk", "signature_token": SECRET, "active": True}
+TRIGGER: dict[str, Any] = {"active": True, "perform": {"notification.webhook": {"webhook_id": "4"}}}
+
+
+def hooked(zammad: SimulatedZammad, hook: dict[str, Any], trigger: dict[str, Any]) -> Any:
+    zammad.webhooks, zammad.triggers = [{"id": 3, "endpoint": "https://elsewhere.example/", "active": True}, hook], [trigger]
+    *_, webhook = checked(zammad.url)
+    assert webhook.what == "zammad desk webhook"
+    assert SECRET not in repr(webhook)
+    return webhook
+
+
+def test_the_doctor_sees_the_webhook_where_the_token_is_an_administrators(zammad: SimulatedZammad) -> None:
+    assert [one.what for one in checked(zammad.url)] == ["zammad desk"]
+
+    webhook = hooked(zammad, HOOK, TRIGGER)
+    assert (webhook.ok, webhook.found) == (True, "it leads to bot.example.com/zammad/desk")
+
+
+@pytest.mark.parametrize(
+    ("hook", "trigger", "found"),
+    [
+        ({"endpoint": "https://bot.example.com/zammad/other"}, {}, "none leads to /zammad/desk"),
+        ({"active": False}, {}, "switched off"),
+        ({"signature_token": OTHER_SECRET}, {}, "another secret"),
+        ({}, {"active": False}, "no active trigger"),
+        ({}, {"perform": {"notification.webhook": {"webhook_id": 3}}}, "no active trigger"),
+    ],
+)
+def test_the_doctor_says_what_is_wrong_with_the_webhook(
+    zammad: SimulatedZammad, hook: dict[str, Any], trigger: dict[str, Any], found: str
+) -> None:
+    webhook = hooked(zammad, {**HOOK, **hook}, {**TRIGGER, **trigger})
+
+    assert not webhook.ok
+    assert found in webhook.found
+    assert "Webhooks" in webhook.advice
+
+
+def test_the_doctor_says_what_the_bots_user_lacks(zammad: SimulatedZammad) -> None:
+    zammad.go_wrong("/api/v1/tickets", Fault(status=403))
+    _, tickets = checked(zammad.url)
+    zammad.me["group_ids"] = {}
+    (groups,) = checked(zammad.url)
+    (other,) = checked(zammad.url, user_id=AGENT)
+
+    assert (tickets.ok, groups.ok, other.ok) == (False, False, False)
+    assert "ticket.agent" in tickets.advice
+    assert "no rights in any group" in groups.found
+    assert f"REPLYMILL_ZAMMAD_DESK_USER_ID={BOT}" in other.advice
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_the_doctor_says_that_the_clocks_differ(zammad: SimulatedZammad, status: int) -> None:
+    far = {"date": format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)}
+    zammad.go_wrong("/users/me", Fault(status=status, headers=far, body=zammad.me))
+    clock = next(one for one in checked(zammad.url) if one.what == "zammad desk clock")
+
+    assert (clock.ok, clock.fatal) == (False, True)
 
 
 def test_the_doctors_own_webhook_is_taken_and_starts_nothing(door: Door, redis_client: redis.Redis) -> None:

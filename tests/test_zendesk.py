@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -692,6 +694,42 @@ def test_the_doctor_says_what_is_wrong_with_the_user(
     assert not user.ok
     assert found in user.found
     assert advice in user.advice
+
+
+ENDPOINT = "https://bot.example.com/zendesk/shop"
+
+
+@pytest.mark.parametrize(
+    ("hook", "action", "secret", "found", "well"),
+    [
+        ({}, "W1", WEBHOOK_SECRET, "it leads to bot.example.com/zendesk/shop", True),
+        ({"endpoint": "https://bot.example.com/zendesk/other"}, "W1", WEBHOOK_SECRET, "none leads to /zendesk/shop", False),
+        ({"status": "inactive"}, "W1", WEBHOOK_SECRET, "switched off", False),
+        ({}, "W1", "the secret of another webhook", "another secret", False),
+        ({}, "W2", WEBHOOK_SECRET, "no active trigger", False),
+    ],
+)
+def test_the_doctor_sees_the_webhook_where_the_bot_is_an_administrator(
+    zendesk: ZendeskSimulator, hook: dict[str, Any], action: str, secret: str, found: str, well: bool
+) -> None:
+    zendesk.webhooks = [{"id": "W1", "endpoint": ENDPOINT, "status": "active", **hook}]
+    zendesk.triggers = [
+        {"actions": [{"field": "status", "value": "open"}, {"field": "notification_webhook", "value": [action, "{}"]}]}
+    ]
+    zendesk.signing_secret = secret
+    *_, webhook = checked(zendesk)
+
+    assert (webhook.what, webhook.ok) == ("zendesk shop webhook", well)
+    assert found in webhook.found
+    assert secret not in repr(webhook)
+
+
+def test_the_doctor_says_that_the_clocks_differ(zendesk: ZendeskSimulator) -> None:
+    far = {"date": format_datetime(datetime.now(UTC) + timedelta(minutes=6), usegmt=True)}
+    zendesk.go_wrong("/me.json", Fault(status=401, headers=far))
+    _, clock = checked(zendesk)
+
+    assert (clock.what, clock.ok, clock.fatal) == ("zendesk shop clock", False, True)
 
 
 def test_the_doctor_warns_of_a_user_who_sees_some_tickets_only(zendesk: ZendeskSimulator) -> None:

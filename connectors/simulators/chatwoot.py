@@ -50,12 +50,18 @@ class SimulatedChatwoot(Simulator):
         #: Whether a bot's token may see a conversation (newer versions), and list its messages (a user's token only).
         self.shows, self.lists = True, False
         self.per_minute = 200
+        #: Told to everybody.
+        self.version = "4.13.0"
+        #: What an administrator sees of the account's bots; None: the token is no administrator's.
+        self.bots: list[dict[str, Any]] | None = None
         self.conversations: dict[int, Conversation] = {}
         self._ids = itertools.count(100)
 
     def routes(self) -> Sequence[web.RouteDef]:
         return [
+            web.get("/api", self._about),
             web.get("/api/v1/profile", self._profile),
+            web.get(f"/api/v1/accounts/{ACCOUNT}/agent_bots", self._bots),
             web.get(_PLACE, self._guarded(self._show)),
             web.get(f"{_PLACE}/messages", self._guarded(self._list)),
             web.post(f"{_PLACE}/messages", self._guarded(self._create)),
@@ -153,8 +159,16 @@ class SimulatedChatwoot(Simulator):
         if request.headers.get("api_access_token") != self.token:
             return web.json_response({"error": "Invalid Access Token"}, status=401)
         if self.lists:
-            return web.json_response({"id": 1, "name": "Agent"})
+            return web.json_response({"id": 1, "name": "Agent", "accounts": [{"id": ACCOUNT, "role": "administrator"}]})
         return web.json_response({"error": _NOT_FOR_BOTS}, status=401)
+
+    async def _about(self, _: web.Request) -> web.StreamResponse:
+        return web.json_response({"version": self.version, "queue_services": "ok", "data_services": "ok"})
+
+    async def _bots(self, request: web.Request) -> web.StreamResponse:
+        if self.bots is None or request.headers.get("api_access_token") != self.token:
+            return web.json_response({"error": "You are not authorized to do this action"}, status=401)
+        return web.json_response(self.bots)
 
     def _show(self, conversation: Conversation, _: dict[str, Any]) -> Any:
         return self._shown(conversation)

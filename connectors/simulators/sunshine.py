@@ -51,6 +51,8 @@ class SunshineSimulator(Simulator):
         self.enabled: bool | None = True
         #: Whether integrations hear what happens while others are active.
         self.standby = True
+        #: The webhooks of the one custom integration; None: it is not shown.
+        self.webhooks: list[dict[str, Any]] | None = None
         #: The key is that of an integration, which reaches conversations alone.
         self.narrow = False
         self._ids = itertools.count(1)
@@ -61,6 +63,8 @@ class SunshineSimulator(Simulator):
         places = [f"{path}/v2/apps/{APP_ID}/conversations/{{id}}" for path in ("", "/sc")]
         return [
             *(web.get(app, self._app) for app in apps),
+            *(web.get(f"{app}/integrations", self._connected) for app in apps),
+            *(web.get(f"{app}/integrations/{{integration}}/webhooks", self._hooks) for app in apps),
             *(web.get(f"{app}/switchboards", self._boards) for app in apps),
             *(web.get(f"{app}/switchboards/{BOARD}/switchboardIntegrations", self._integrations) for app in apps),
             *(web.get(place, self._show) for place in places),
@@ -89,6 +93,18 @@ class SunshineSimulator(Simulator):
     async def _app(self, request: web.Request) -> web.Response:
         self._administer(request)
         return web.json_response({"app": {"id": APP_ID, "displayName": "Shop"}})
+
+    async def _connected(self, request: web.Request) -> web.Response:
+        self._administer(request)
+        if self.webhooks is None:
+            raise web.HTTPForbidden(text='{"errors":[{"code":"forbidden","title":"Forbidden"}]}')
+        return web.json_response({"integrations": [{"id": "web-1", "type": "web"}, {"id": "custom-1", "type": "custom"}]})
+
+    async def _hooks(self, request: web.Request) -> web.Response:
+        self._administer(request)
+        if request.match_info["integration"] != "custom-1":
+            raise web.HTTPBadRequest(text='{"errors":[{"code":"bad_request","title":"No webhooks"}]}')
+        return web.json_response({"webhooks": self.webhooks})
 
     async def _boards(self, request: web.Request) -> web.Response:
         self._administer(request)

@@ -63,11 +63,19 @@ class SimulatedZammad(Simulator):
             7: ("pending close", "pending action"),
         }
         self.tickets: dict[int, Ticket] = {}
+        #: Of the user that the token belongs to; its rights in groups.
+        self.me: dict[str, Any] = {"id": BOT, "login": "bot", "group_ids": {"1": ["full"]}}
+        #: What an administrator sees; None: the token is no administrator's.
+        self.webhooks: list[dict[str, Any]] | None = None
+        self.triggers: list[dict[str, Any]] | None = None
         self._ids = itertools.count(900)
 
     def routes(self) -> Sequence[web.RouteDef]:
         return [
-            web.get("/api/v1/users/me", self._guarded(lambda *_: {"id": BOT, "login": "bot"})),
+            web.get("/api/v1/users/me", self._guarded(lambda *_: self.me)),
+            web.get("/api/v1/webhooks", self._guarded(lambda *_: _administered(self.webhooks))),
+            web.get("/api/v1/triggers", self._guarded(lambda *_: _administered(self.triggers))),
+            web.get("/api/v1/tickets", self._guarded(lambda *_: [])),
             web.get("/api/v1/ticket_states", self._guarded(lambda *_: self._states())),
             web.get("/api/v1/tickets/{ticket}", self._guarded(lambda ticket, _: self._expanded(ticket))),
             web.put("/api/v1/tickets/{ticket}", self._guarded(self._update)),
@@ -177,6 +185,10 @@ class SimulatedZammad(Simulator):
             fields = {name: value for name, value in content["article"].items() if name != "body"}
             self._kept(ticket, content["article"]["body"], created_by_id=BOT, **fields)
         return self._expanded(ticket)
+
+
+def _administered(found: list[dict[str, Any]] | None) -> Any:
+    return web.json_response({"error": "Not authorized"}, status=403) if found is None else found
 
 
 def _now(*, minutes: int = 0) -> str:

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,6 +50,11 @@ class ZendeskSimulator(Simulator):
         #: Whom the token speaks for.
         self.me: dict[str, Any] = {"id": BOT_ID, "role": "agent", "role_type": 0, "ticket_restriction": None}
         self.groups: dict[str, dict[str, Any]] = {"77": {"id": 77, "name": "Support", "deleted": False}}
+        #: What an administrator sees; None: the token is no administrator's.
+        self.webhooks: list[dict[str, Any]] | None = None
+        self.triggers: list[dict[str, Any]] = []
+        #: Of every webhook.
+        self.signing_secret = WEBHOOK_SECRET
         #: Audits on a page, whatever is asked for.
         self.page_size = 100
         self._ids = itertools.count(54_509_363_035_291)
@@ -58,6 +63,9 @@ class ZendeskSimulator(Simulator):
     def routes(self) -> Sequence[web.RouteDef]:
         return [
             web.get("/api/v2/users/me.json", self._whoami),
+            web.get("/api/v2/webhooks", self._administered(lambda: {"webhooks": self.webhooks})),
+            web.get("/api/v2/webhooks/{id}/signing_secret", self._administered(self._secret)),
+            web.get("/api/v2/triggers/active.json", self._administered(lambda: {"triggers": self.triggers})),
             web.get("/api/v2/groups/{id}.json", self._group),
             web.get("/api/v2/tickets/{id}.json", self._show),
             web.put("/api/v2/tickets/{id}.json", self._put),
@@ -82,6 +90,18 @@ class ZendeskSimulator(Simulator):
         proof = base64.b64encode(f"{EMAIL}/token:{API_TOKEN}".encode()).decode()
         if request.headers.get("authorization") != f"Basic {proof}":
             raise web.HTTPUnauthorized(text=json.dumps({"error": "Couldn't authenticate you"}))
+
+    def _administered(self, show: Callable[[], Any]) -> Callable[[web.Request], Any]:
+        async def shown(request: web.Request) -> web.Response:
+            self._authenticate(request)
+            if self.webhooks is None:
+                raise web.HTTPForbidden(text='{"error":"Forbidden"}')
+            return web.json_response(show())
+
+        return shown
+
+    def _secret(self) -> dict[str, Any]:
+        return {"signing_secret": {"algorithm": "SHA256", "secret": self.signing_secret}}
 
     async def _whoami(self, request: web.Request) -> web.Response:
         self._authenticate(request)
