@@ -13,6 +13,8 @@ from engine.messages import Address, Delivery, Source
 
 #: [D] 4,096 UTF-16 units after the markup is taken away; the rest is room for what we count otherwise.
 LONGEST = 4_000
+#: [S] Entities of a message; those after them are left out, with the targets of links.
+MOST_ENTITIES = 100
 #: [D] Bytes of `callback_data`.
 LONGEST_PRESS = 64
 
@@ -44,8 +46,9 @@ def draft_id(turn: str) -> int:
 
 def fits(part: str) -> bool:
     """Both as Telegram counts the HTML, and as the plain text that goes out where it refuses the HTML."""
-    seen = html.unescape(_TAG.sub("", to_telegram(part)))
-    return max(utf16(seen), utf16(to_plain(part))) <= LONGEST
+    markup = to_telegram(part)
+    seen = html.unescape(_TAG.sub("", markup))
+    return markup.count("</") <= MOST_ENTITIES and max(utf16(seen), utf16(to_plain(part))) <= LONGEST
 
 
 def options_of(chat: str, delivery: Delivery) -> dict[str, Any]:

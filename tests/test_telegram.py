@@ -37,6 +37,7 @@ from connectors.contract import (
     Stop,
     Taken,
 )
+from connectors.formatting import to_telegram
 from connectors.simulators.server import Fault
 from connectors.simulators.telegram import SimulatedTelegram
 from connectors.simulators.telegram_markup import visible
@@ -1072,6 +1073,15 @@ def test_parts_of_any_text_are_taken_by_telegram(bot: Settings, telegram: Simula
     assert len(parts) > 1
     assert all(receipt.platform_id for receipt in receipts)
     assert {sent.get("parse_mode") for sent in telegram.sent} == {"HTML"}
+
+
+@pytest.mark.parametrize("word", ["[a](https://a.example/b) ", "**a** `b` ", "- **a** _b_\n"])
+def test_no_part_has_more_formatting_than_telegram_shows(word: str) -> None:
+    """Telegram leaves out what comes after the hundredth entity of a message: the target of a link would be lost."""
+    parts = SHOP.split(word * 150)
+
+    assert all(to_telegram(part).count("</") <= 100 for part in parts)
+    assert sum(to_telegram(part).count("</") for part in parts) == to_telegram(word * 150).count("</")
 
 
 def test_the_simulator_is_as_strict_as_telegram(bot: Settings, telegram: SimulatedTelegram) -> None:
