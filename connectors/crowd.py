@@ -34,6 +34,12 @@ class Crowd:
             self.looking = asyncio.create_task(self._look(client))
         return self._found if age < STALE else Forecast()
 
+    async def close(self) -> None:
+        """Look no more; before the client is closed."""
+        if self.looking:
+            self.looking.cancel()
+            await asyncio.gather(self.looking, return_exceptions=True)
+
     async def _look(self, client: AsyncClient) -> None:
         try:
             backlogs = [(await self._lanes.backlog(shard).run_async(client))[0] for shard in self._lanes.shards]

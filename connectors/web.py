@@ -145,6 +145,7 @@ class Web:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         for platform in self.platforms.values():
             await platform.close()
+        await self.crowd.close()
         await self.link.close()
 
 

@@ -41,9 +41,11 @@ _SHOP = with_endpoint(Settings())
 def with_intake(settings: Settings, use: Callable[[Intake], Awaitable[T]]) -> T:
     async def using() -> T:
         client = await connect_async(settings)
+        crowd = Crowd(Lanes(settings))
         try:
-            return await use(Intake(settings, Lanes(settings), client, Crowd(Lanes(settings))))
+            return await use(Intake(settings, Lanes(settings), client, crowd))
         finally:
+            await crowd.close()
             await client.aclose()
 
     return asyncio.run(using())
