@@ -20,7 +20,7 @@ SEED = 1
 MESSAGES, CONVERSATIONS = 10_000, 500
 LEASE = 5.0
 #: Of the comparison: slow enough for a bot that answers one message after the other.
-SIZE = Size(messages=600, conversations=60, rate=6.0, spacing=3.0)
+SIZE = Size(messages=400, conversations=40, rate=6.0, spacing=3.0)
 #: A plain program that keeps nothing has no more to say after this long, seconds.
 DEADLINE = 30.0
 
