@@ -29,6 +29,7 @@ from tests.system import CALLBACK_SECRET, ROOT
 from workers import cli
 from workers.chaos import echo
 from workers.chaos.faults import FAULTS
+from workers.chaos.ledger import Kind
 from workers.chaos.plan import Plan, Planned
 from workers.chaos.run import Run
 from workers.chaos.sides import WebhookSide
@@ -37,7 +38,7 @@ from workers.embedded import free_port
 from workers.processes import Child
 
 #: A run of seconds with every fault.
-SHORT = ["--messages", "90", "--conversations", "9", "--rate", "12", "--spacing", "0.8", "--lease", "2", "--deadline", "60"]
+SHORT = ["--messages", "90", "--conversations", "21", "--rate", "12", "--spacing", "0.8", "--lease", "2", "--deadline", "60"]
 
 
 def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -149,6 +150,25 @@ def test_a_bot_that_forgets_repeats_itself_and_mixes_things_up_does_not_pass() -
     assert found.repeated == 1  # m1
     assert dict(found.wrong) == {"misplaced": [3], "lost": [0, 3], "reordered": [2]}
     assert result.breaches() == {"webhook": ["2 lost", "1 said twice", "1 out of order", "1 misplaced"]}
+
+
+def test_of_another_model_the_ids_of_a_reply_tell_what_it_answers() -> None:
+    side = WebhookSide()
+    side.by_ids = True
+    said = {"conversation": "3", "text": "Whatever.", "source": "model"}
+    with side.server:
+        for number in (7, 8):
+            message = Planned(number=number, platform="webhook", conversation=3, at=0.0)
+            side.accepted(message, json.dumps({"id": f"id-{number}"}).encode())
+        side.keep({**said, "ids": ["id-7", "id-8"]})
+        side.keep({**said, "ids": ["id-7"], "source": "fallback", "text": Settings.apology})
+        side.keep({**said, "ids": ["id-9"]})
+        answer, apology, foreign = side.posts()
+
+    assert (answer.kind, answer.covers) == (Kind.ANSWER, (7, 8))
+    assert (apology.kind, apology.covers) == (Kind.APOLOGY, ())
+    assert foreign.covers
+    assert not {7, 8} & set(foreign.covers)
 
 
 # -- the parts ------------------------------------------------------------------------------------------------------------------

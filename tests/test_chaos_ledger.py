@@ -184,7 +184,7 @@ def test_percentiles_are_of_the_values_themselves() -> None:
 
 # -- the plan -------------------------------------------------------------------------------------------------------------------
 
-SIZE = Size(messages=400, conversations=20, rate=20, spacing=2)
+SIZE = Size(messages=400, conversations=20, platforms=("webhook", "slack"), rate=20, spacing=2)
 
 
 def test_a_seed_makes_the_same_plan_again_and_another_seed_another() -> None:

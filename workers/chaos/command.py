@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +25,9 @@ def chaos(  # noqa: PLR0913 - each is an option of the command line
     conversations: Annotated[int, typer.Option(min=1, help="Conversations they belong to.")] = 500,
     *,
     platforms: Annotated[str, typer.Option(help="Platforms, separated by commas.")] = "webhook,slack,telegram",
-    faults: Annotated[str, typer.Option(help="What goes wrong, separated by commas: see --list.", show_default="all")] = "",
+    faults: Annotated[
+        str, typer.Option(help="What goes wrong, separated by commas: see --list; or none.", show_default="all")
+    ] = "",
     seed: Annotated[int | None, typer.Option(help="The same seed sends and breaks the same.", show_default="a new one")] = None,
     rate: Annotated[float, typer.Option(min=0.1, help="Messages a second.")] = 50.0,
     spacing: Annotated[float, typer.Option(min=0.1, help="Seconds between faults.")] = 4.0,
@@ -33,6 +35,7 @@ def chaos(  # noqa: PLR0913 - each is an option of the command line
     deadline: Annotated[float, typer.Option(min=1, help="Its REPLYMILL_DEADLINE_..., seconds.")] = 120.0,
     workers: Annotated[int, typer.Option(min=1, help="Its answering workers, and as many that deliver.")] = 2,
     unclear: Annotated[str, typer.Option(help="Its REPLYMILL_UNCLEAR.")] = "at-least-once",
+    durability: Annotated[str, typer.Option(help="Its REPLYMILL_DURABILITY.")] = "everysec",
     cache: Annotated[bool, typer.Option(help="Its REPLYMILL_CACHE.")] = True,
     model: Annotated[str, typer.Option(help="Another REPLYMILL_MODEL, with webhooks alone: see docs/chaos.md.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with logs and data.")] = False,
@@ -46,41 +49,44 @@ def chaos(  # noqa: PLR0913 - each is an option of the command line
         width = max(map(len, known))
         print(*(f"{name:<{width}}  {fault.meaning}" for name, fault in known.items()), sep="\n")
         return
-    chosen = _chosen(faults, list(known), "fault")
+    chosen = [] if faults == "none" else _chosen(faults, list(known), "fault")
     sides = _chosen(platforms, list(parts["world"].SIDES), "platform")
     if model and sides != ["webhook"]:
         raise typer.BadParameter("--model needs --platforms webhook: the other platforms are told by the text what a reply answers")
-    if unclear not in ("at-least-once", "at-most-once"):
-        raise typer.BadParameter("--unclear is at-least-once or at-most-once")
-    # The simulated platforms would tell of every connection that breaks here.
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    _one_of("--unclear", unclear, "at-least-once", "at-most-once")
+    _one_of("--durability", durability, "everysec", "fsync")
+    kept = {"lease": lease, "deadline": deadline, "workers": workers, "unclear": unclear, "durability": durability}
+    shape = parts["world"].Shape(platforms=sides, cache=cache, model=model, **kept)
+    size = parts["plan"].Size(messages, conversations, tuple(sides), rate, spacing)
     seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311 - a schedule, no secret
-    size = parts["plan"].Size(
-        messages=messages, conversations=conversations, platforms=tuple(sides), rate=rate, spacing=spacing
-    )  # fmt: skip
-    shape = parts["world"].Shape(
-        platforms=sides, lease=lease, deadline=deadline, workers=workers, unclear=unclear, cache=cache, model=model
-    )
-    plan = parts["plan"].Plan.make(seed, size, chosen)
-    console = Console(stderr=True, highlight=False)
-    console.print(
-        f"seed {seed}: {messages:,} messages, {conversations:,} conversations, {len(plan.strikes)} faults, lease {lease:g} s"
-    )
-    with _folder(keep=keep, console=console) as folder, _told(console, parts["report"].line) as tell:
-        result = _carried_out(parts, folder, shape, plan, tell)
+    result = _carried_out(parts, shape, parts["plan"].Plan.make(seed, size, chosen), seed=seed, keep=keep)
     if as_json:
         print(json.dumps({"seed": seed, **parts["report"].figures(result)}))
     else:
         out = Console(highlight=False)
-        out.print(parts["report"].ledger(result), parts["report"].recovery(result), parts["report"].verdict(result))
+        out.print(*parts["report"].shown(result))
     if result.breaches():
         raise typer.Exit(1)
 
 
-def _carried_out(parts: dict[str, Any], folder: Path, shape: Any, plan: Any, tell: Callable[[Any], None]) -> Any:
-    with parts["world"].replymill(folder, shape) as world:
-        run = parts["run"].Run(world, plan, deadline=shape.deadline, unclear=shape.unclear, tell=tell)
-        return run.carry_out()
+def _carried_out(parts: dict[str, Any], shape: Any, plan: Any, *, seed: int, keep: bool) -> Any:
+    """Run the plan in a private copy, telling on stderr how far it is."""
+    # The simulated platforms would tell of every connection that breaks here.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    console = Console(stderr=True, highlight=False)
+    messages, conversations = len(plan.messages), len({message.conversation for message in plan.messages})
+    said = f"{messages:,} messages, {conversations:,} conversations, {len(plan.strikes)} faults, lease {shape.lease:g} s"
+    console.print(f"seed {seed}: {said}", soft_wrap=True)
+    with ExitStack() as stack:
+        folder = stack.enter_context(_folder(keep=keep, console=console))
+        tell = stack.enter_context(_told(console, parts["report"].line))
+        world = stack.enter_context(parts["world"].replymill(folder, shape))
+        return parts["run"].Run(world, plan, deadline=shape.deadline, unclear=shape.unclear, tell=tell).carry_out()
+
+
+def _one_of(option: str, given: str, *known: str) -> None:
+    if given not in known:
+        raise typer.BadParameter(f"{option} is {' or '.join(known)}")
 
 
 def _chosen(given: str, known: list[str], what: str) -> list[str]:

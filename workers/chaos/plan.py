@@ -53,7 +53,7 @@ class Strike:
     seed: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Size:
     """How much is sent and broken."""
 
@@ -129,7 +129,9 @@ def _repeated(rng: random.Random, messages: Sequence[Planned]) -> list[Planned]:
 def _asked(messages: Sequence[Planned]) -> list[Planned]:
     """The last message of some conversations asks for a person."""
     last = {message.conversation: message for message in sorted(messages, key=lambda message: message.at)}
-    asking = {message.number for message in last.values() if message.conversation % _ASKS == 1 and message.platform in _CHATS}
+    asking = {
+        message.number for message in last.values() if message.conversation % _ASKS == _ASKS - 1 and message.platform in _CHATS
+    }
     return [replace(message, asks=message.number in asking) for message in messages]
 
 

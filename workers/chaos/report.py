@@ -41,6 +41,11 @@ def figures(result: Result) -> dict[str, Any]:
     }
 
 
+def shown(result: Result) -> list[Table | Text]:
+    """What a person reads, in order."""
+    return [ledger(result), *([recovery(result)] if result.recoveries else []), verdict(result)]
+
+
 def ledger(result: Result) -> Table:
     """What became of the messages, a column a platform."""
     table = Table(title="Ledger, from the platforms' side", caption=_caption(result), caption_justify="left")
@@ -71,7 +76,9 @@ def verdict(result: Result) -> Text:
     """One line, or one for each promise that was broken."""
     found = result.breaches()
     if not found:
-        return Text("Nothing lost, nothing said twice, nothing out of order.", style="bold green")
+        doubtful = sum(uncertain(account, result.rules[platform]) for platform, account in result.accounts.items())
+        rest = f" Uncertain, as nobody could be asked: {doubtful}." if doubtful else ""
+        return Text(f"Nothing lost, nothing said twice, nothing out of order.{rest}", style="bold green")
     lines = []
     for platform, what in found.items():
         lines.append(f"{platform}: {', '.join(what)}")

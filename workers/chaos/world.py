@@ -53,6 +53,8 @@ class Shape:
     #: Answering and delivery workers, of each so many.
     workers: int = 2
     unclear: str = "at-least-once"
+    #: As in the settings.
+    durability: str = "everysec"
     cache: bool = True
     #: Another model than the one that repeats its question.
     model: str = ""
@@ -131,7 +133,7 @@ def replymill(folder: Path, shape: Shape) -> Iterator[World]:
         side.by_ids = bool(shape.model)
     for side in sides.values():
         side.server.__enter__()
-    redis = embedded.EmbeddedRedis(folder / "redis", log=folder / "redis.log")
+    redis = embedded.EmbeddedRedis(folder / "redis", log=folder / "redis.log", durability=shape.durability)
     try:
         proxied, port = embedded.free_port(), embedded.free_port()
         through = redis.url.replace(f":{redis.port}/", f":{proxied}/")
@@ -168,6 +170,7 @@ def _environ(folder: Path, shape: Shape, sides: Mapping[str, Side], *, port: int
         "DEADLINE_CHAT": str(shape.deadline),
         "DEADLINE_WEBHOOK": str(shape.deadline),
         "UNCLEAR": shape.unclear,
+        "DURABILITY": shape.durability,
         "CACHE": str(shape.cache).lower(),
     }
     for side in sides.values():
