@@ -14,17 +14,18 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from connectors import formatting
 from connectors.slack_calls import judged
-from connectors.slack_events import ASKED
+from connectors.slack_events import ASKED, NAME
 from connectors.slack_posting import LONGEST_TEXT, PAGE, buttons, metadata, rated
 from connectors.slack_store import STREAM_LIFE, Kept
 from engine.errors import DeliveryRefused, RetryLater, StoreUnavailable, Unclear
+from engine.limits import Limit
 from engine.messages import Delivery, Receipt
 
 log = structlog.get_logger()
 
 STATUS = "is thinking..."
-#: Least seconds between two appends to one message: 100 a minute are allowed in a workspace. [S]
-APPEND_EVERY = 1.0
+#: Steps in a workspace in a minute, shared by all workers: Slack takes 20 starts, as many ends, and 100 appends. [S]
+STARTS, APPENDS, MINUTE = 18, 90, 60.0
 #: A stream that nothing is appended to any more.
 _OVER = {"ts": "", "broken": "1"}
 #: A reply waits so long for a stream that is just being started, seconds, at most this part of its time; and looks so often.
@@ -37,7 +38,6 @@ class Show:
     def __init__(self, kept: Kept, *, send_timeout: float) -> None:
         self._kept = kept
         self._patience = min(START_PATIENCE, START_PART * send_timeout)
-        self._appended: dict[str, float] = {}
 
     async def status(self, calls: AsyncWebClient, channel: str, thread: str) -> None:
         """It is cleared by the next message, or after two minutes. [D]"""
@@ -45,7 +45,7 @@ class Show:
             await _try(calls.assistant_threads_setStatus(channel_id=channel, thread_ts=thread, status=STATUS))
 
     async def text(self, calls: AsyncWebClient, channel: str, thread: str, *, turn: str, text: str) -> None:
-        """Show the text so far, in direct messages alone: starting is limited to 20 a minute in a workspace. [S]
+        """Show the text so far, in direct messages alone, where the workspace has room for one more step.
 
         :raises RetryLater: Slack asks for a pause.
         """
@@ -55,13 +55,13 @@ class Show:
         try:
             stream = await self._kept.fields(key)
             if not stream:
-                await self._start(calls, key, channel, thread, text)
+                if await self._kept.spare(Limit((NAME, "start", str(calls.token)), STARTS, MINUTE)):
+                    await self._start(calls, key, channel, thread, text)
             elif (
-                stream.get("ts") and stream.get("broken") != "1" and time.monotonic() - self._appended.get(turn, 0) >= APPEND_EVERY
+                stream.get("ts")
+                and stream.get("broken") != "1"
+                and await self._kept.spare(Limit((NAME, "append", str(calls.token)), APPENDS, MINUTE))
             ):
-                self._appended = (
-                    {turn: time.monotonic()} if len(self._appended) > 1000 else {**self._appended, turn: time.monotonic()}
-                )
                 await self._append(calls, key, channel, text, stream)
         except StoreUnavailable:  # what is shown is not worth waiting for
             return

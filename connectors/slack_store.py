@@ -5,6 +5,7 @@ import asyncio
 from engine import store
 from engine.crypto import Digests
 from engine.keys import slack
+from engine.limits import Limit, Limits
 from engine.settings import Settings
 from engine.store import AsyncClient, reachable
 
@@ -79,6 +80,10 @@ class Kept:
         if thread or not channel.startswith("D"):
             return thread
         return (await self.get(self.key("below", turn)) or b"").decode()
+
+    async def spare(self, limit: Limit) -> bool:
+        """Whether there is room for what may as well be left out; it is taken then."""
+        return await Limits(self._settings, await self.client()).spare([limit])
 
     async def fields(self, key: str) -> dict[str, str]:
         client = await self.client()

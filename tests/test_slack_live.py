@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -137,7 +138,6 @@ def shown(settings: Settings, slack: SlackServer, *texts: str, then: str = "", t
     async def body(platform: Slack) -> Any:
         for text in texts:
             await platform.show(to, "turn-1", text)
-            platform._show._appended.clear()
         channel = to.channel.rpartition("/")[2]
         return await platform.send(delivery(then, channel=channel, thread=to.thread)) if then else None
 
@@ -261,6 +261,16 @@ def test_a_slack_that_asks_for_a_pause_gets_it(settings: Settings, slack: SlackS
         shown(settings, slack, "It is")
 
     assert caught.value.after == 9
+
+
+def test_workers_together_begin_no_more_streams_in_a_workspace_than_slack_takes(settings: Settings, slack: SlackServer) -> None:
+    async def body(platform: Slack, first: int) -> None:
+        await asyncio.gather(*(platform.show(THREAD, f"turn-{number}", "It is") for number in range(first, first + 12)))
+
+    for first in (0, 12):
+        use(settings, slack, partial(body, first=first))
+
+    assert 12 < len(slack.to("/chat.startStream")) <= 20
 
 
 def test_a_direct_message_is_answered_growing_in_its_own_thread(door: Door, slack: SlackServer) -> None:
