@@ -164,7 +164,16 @@ def test_where_nobody_can_be_asked_repeats_are_uncertain_up_to_the_ambiguous_sen
     assert breaches(found, replace(UNSURE, ambiguous=2)) == ["3 uncertain, but only 2 sends were ambiguous"]
     assert breaches(found, replace(UNSURE, unclear="at-most-once")) == ["3 said twice"]
     assert breaches(account([sent(1)], []), UNSURE) == ["1 lost"]
-    assert breaches(account([sent(1)], []), replace(UNSURE, unclear="at-most-once")) == []
+
+
+def test_where_nothing_may_be_said_twice_a_missing_reply_is_uncertain_whatever_number_of_messages_it_answered() -> None:
+    careful = replace(UNSURE, unclear="at-most-once", ambiguous=2)
+    messages = [sent(number) for number in range(7)]
+
+    found = account(messages, [post(0), post(3, 4)])  # one reply to 1 and 2, one to 5 and 6
+
+    assert (found.lost, uncertain(found, careful), breaches(found, careful)) == (4, 2, [])
+    assert breaches(found, replace(careful, ambiguous=1)) == ["2 uncertain, but only 1 sends were ambiguous"]
 
 
 def test_recovery_is_told_from_the_first_reply_and_from_all_that_waited() -> None:

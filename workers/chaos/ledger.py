@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 
 
 class Kind(StrEnum):
@@ -70,6 +71,8 @@ class Account:
     handed_over: int = 0
     lost: int = 0
     twice: int = 0
+    #: Of what is lost, how many replies are missing at least: one answers all that waited.
+    gaps: int = 0
     #: Replies that the platform has more than once, each repeat counted, each right after the one it repeats.
     repeated: int = 0
     reordered: int = 0
@@ -120,6 +123,8 @@ def _settle_conversation(account: Account, asked: Sequence[Sent], said: Sequence
     first = {number: post for post in reversed(answers) for number in post.covers}
     for one in asked:
         _settle_message(account, one, covered[one.number], first.get(one.number), said)
+    missing = [one.number in account.wrong["lost"] for one in sorted(asked, key=lambda one: one.accepted_at or one.sent_at)]
+    account.gaps += sum(here and not before for before, here in pairwise([False, *missing]))
     order = [by_number[number] for post in distinct for number in post.covers if number in by_number]
     for one in _out_of_order(dict.fromkeys(order)):
         account.note("reordered", one.number)
@@ -200,10 +205,10 @@ class Rule:
 
 
 def uncertain(account: Account, rule: Rule) -> int:
-    """What the doubt about sends has led to: repeats or, if nothing is to be said twice, messages without a reply."""
+    """What the doubt about sends has led to: repeats or, if nothing is to be said twice, missing replies."""
     if rule.sure:
         return 0
-    return account.repeated if rule.unclear == "at-least-once" else account.lost
+    return account.repeated if rule.unclear == "at-least-once" else account.gaps
 
 
 def breaches(account: Account, rule: Rule) -> list[str]:

@@ -102,6 +102,11 @@ def _caption(result: Result) -> str:
         for name, what in _APART.items()
         if getattr(account, name)
     ]
+    apart += [
+        f"{platform}: {account.lost} messages without a reply, as it may have been sent"
+        for platform, account in result.accounts.items()
+        if account.lost and not result.rules[platform].sure and result.rules[platform].unclear == "at-most-once"
+    ]
     died = [f"{name} ended by itself, {count} times" for name, count in result.ended.items()]
     return "\n".join([f"in {result.seconds:.0f} s", *apart, *died])
 
