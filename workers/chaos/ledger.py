@@ -123,7 +123,7 @@ def _settle_conversation(account: Account, asked: Sequence[Sent], said: Sequence
     first = {number: post for post in reversed(answers) for number in post.covers}
     for one in asked:
         _settle_message(account, one, covered[one.number], first.get(one.number), said)
-    missing = [one.number in account.wrong["lost"] for one in sorted(asked, key=lambda one: one.accepted_at or one.sent_at)]
+    missing = [one.number in account.wrong.get("lost", ()) for one in sorted(asked, key=lambda one: one.accepted_at or one.sent_at)]
     account.gaps += sum(here and not before for before, here in pairwise([False, *missing]))
     order = [by_number[number] for post in distinct for number in post.covers if number in by_number]
     for one in _out_of_order(dict.fromkeys(order)):

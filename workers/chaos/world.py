@@ -27,18 +27,17 @@ _LOOK = 0.05
 _START = 120.0
 
 #: What the settings of a private copy are beside the accounts of its platforms.
-_OWN = {
+_OWN = {"DEVICE": "cpu", "REPLICAS": "1", "TURNS_PER_MINUTE": "0", "LOG_FORMAT": "json", "DRAIN_TIMEOUT": "10"}
+#: For the model that repeats its question, which may be a whole lane.
+_ECHO = {
     "SYSTEM_PROMPT": "",
     "REPETITION_PENALTY": "1",
     "COMPUTE_TYPE": "float32",
-    "DEVICE": "cpu",
-    "REPLICAS": "1",
     "MAX_TOKENS": "1000",
     "PROMPT_TOKENS": str(echo.LONGEST),
-    "TURNS_PER_MINUTE": "0",
-    "LOG_FORMAT": "json",
-    "DRAIN_TIMEOUT": "10",
 }
+#: For another one: replies are short, as their number is what matters.
+_OTHER = {"MAX_TOKENS": "16"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +162,6 @@ def _environ(folder: Path, shape: Shape, sides: Mapping[str, Side], *, port: int
         "SECRET_KEY": secrets.token_hex(32),
         "API_KEYS": secrets.token_hex(32),
         "DATA_DIR": str(folder / "data"),
-        "CACHE_DIR": str(folder / "cache"),
-        "MODEL": shape.model or f"path:{echo.write(folder / 'echo')}",
         "LEASE": str(shape.lease),
         "SEND_TIMEOUT": str(shape.lease * 0.4),
         "DEADLINE_CHAT": str(shape.deadline),
@@ -173,6 +170,10 @@ def _environ(folder: Path, shape: Shape, sides: Mapping[str, Side], *, port: int
         "DURABILITY": shape.durability,
         "CACHE": str(shape.cache).lower(),
     }
+    if shape.model:
+        ours |= {**_OTHER, "MODEL": shape.model}
+    else:
+        ours |= {**_ECHO, "MODEL": f"path:{echo.write(folder / 'echo')}", "CACHE_DIR": str(folder / "cache")}
     for side in sides.values():
         ours |= side.environ()
     return {**foreign_environ(), **{PREFIX + name: value for name, value in ours.items()}}
