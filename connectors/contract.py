@@ -1,11 +1,12 @@
 """What a platform is to the rest of Replymill: how a request gets in and a delivery gets out."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from starlette.routing import BaseRoute
 
+from connectors.people import AgentWord
 from engine.limits import Limit
 from engine.messages import Address, Delivery, InboundMessage, Media, Owner, Receipt
 from engine.settings import Settings
@@ -52,10 +53,11 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """Somebody asks for a person. The platform is told by a delivery with that action."""
+    """Somebody (`sender`, where it is told) asks for a person. The platform is told by a delivery with that action."""
 
     address: Address
     logical_ids: tuple[str, ...]
+    sender: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +87,13 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What a person thinks of a reply."""
+    """What a person thinks of a reply, which its `Delivery.turn` names: `up` or `down`."""
 
-    #: `Delivery.turn` of the reply.
     message_id: str
-    #: `up` or `down`.
     verdict: str
 
 
-Inbound = InboundMessage | Edit | Deletion | Notice | HandOver | Stop | Forget | Ownership | Feedback
-
+Inbound = InboundMessage | Edit | Deletion | Notice | HandOver | Stop | Forget | Ownership | AgentWord | Feedback
 
 #: State and verdict of a message that a full conversation does not take.
 FULL = "full"

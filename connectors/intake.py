@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from connectors import arrival
+from connectors import agents, arrival
 from connectors.contract import (
     Deletion,
     Edit,
@@ -21,8 +21,10 @@ from connectors.contract import (
     Taken,
 )
 from connectors.crowd import Crowd
-from connectors.platforms import STAFFED
+from connectors.people import AgentWord
+from connectors.platforms import bridged, staffed
 from engine.errors import LaneFull, Overloaded
+from engine.handoff import Hand, Reason, noted, opening, relay
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Reply, Source
 from engine.moves import Accepted, Circumstances, Pause, Verdict
@@ -67,9 +69,8 @@ class Intake:
         if isinstance(inbound, Edit):
             said = await self.lanes.amend(inbound.message).run_async(self.client)
             return Taken(self._id(inbound.message), said, f"edit-{said}")
-        if isinstance(inbound, Ownership):
-            await self.lanes.own(inbound.address, inbound.owner).run_async(self.client)
-            return Taken("", inbound.owner, f"owner-{inbound.owner}")
+        if isinstance(inbound, AgentWord | Ownership):
+            return await self._people(platform, inbound)
         if isinstance(inbound, Stop):
             await self._lanes(platform).stop(inbound.address, inbound.logical_ids).run_async(self.client)
             named = inbound.logical_ids and self.lanes.message_id(inbound.address, inbound.logical_ids[0])
@@ -81,6 +82,13 @@ class Intake:
         else:
             accepted = await self._notify(platform, inbound)
         return Taken(accepted.id, _STATES[accepted.verdict], accepted.verdict)
+
+    async def _people(self, platform: Platform, inbound: AgentWord | Ownership) -> Taken:
+        """What people do, or their tool says of them."""
+        if isinstance(inbound, AgentWord):
+            return await agents.settle(self._lanes(platform), self.client, inbound)
+        await self.lanes.own(inbound.address, inbound.owner).run_async(self.client)
+        return Taken("", inbound.owner, f"owner-{inbound.owner}")
 
     async def take(self, platform: Platform, message: InboundMessage) -> Accepted:
         """Put one message on its lane.
@@ -122,20 +130,31 @@ class Intake:
         """What is answered by a fixed text, once; a notice without a text posts nothing, and its ids are known from then on."""
         texts = {Notice: "", HandOver: self.settings.handing_over, Forget: self.settings.forgotten}
         text = inbound.text if isinstance(inbound, Notice) else texts[type(inbound)]
-        given_over = isinstance(inbound, HandOver)
-        action = Action.HAND_OVER if given_over else Action.NONE
-        post = self._answer(inbound.address, inbound.logical_ids[0], text, action=action)
-        return (
-            await self._lanes(platform)
-            .notify(
-                inbound.address,
-                inbound.logical_ids,
-                deliveries=() if isinstance(inbound, Notice) and not text else (post,),
-                owner=Owner.WAITING if given_over else None,
-                forget=isinstance(inbound, Forget),
-            )
-            .run_async(self.client)
+        posts: tuple[Delivery, ...] = (self._answer(inbound.address, inbound.logical_ids[0], text),) if text else ()
+        hand = None
+        if isinstance(inbound, HandOver):
+            posts, hand = (), self._hand(inbound.address, inbound.logical_ids[0], Reason.ASKED, sender=inbound.sender)
+        elif isinstance(inbound, Notice):
+            posts += self._attached(inbound)
+        notify = self._lanes(platform).notify(
+            inbound.address, inbound.logical_ids, deliveries=posts, hand=hand, forget=isinstance(inbound, Forget)
         )
+        return await notify.run_async(self.client)
+
+    def _attached(self, notice: Notice) -> tuple[Delivery, ...]:
+        """What people behind the bridge are told of a message that has no text."""
+        if notice.text != self.settings.no_text or not bridged(notice.address, self.settings):
+            return ()
+        id_ = self.lanes.message_id(notice.address, notice.logical_ids[0])
+        return (noted(notice.address, id_, "**User:** (something without text, such as a file; it is not passed on)"),)
+
+    def _hand(self, address: Address, logical_id: str, reason: Reason, *, sender: str) -> Hand:
+        """Gives a conversation to a person: the user is told, and so are the people behind the bridge where those are."""
+        id_ = self.lanes.message_id(address, logical_id)
+        post = structs.replace(self._answer(address, logical_id, self.settings.handing_over), action=Action.HAND_OVER)
+        bridge = bridged(address, self.settings)
+        head = (opening(address, id_, reason, sender=sender),) if bridge else ()
+        return Hand(address=address, owner=Owner.WAITING, reason=reason, deliveries=(post, *head), bridged=bridge)
 
     async def _say_crowded(self, address: Address) -> None:
         """Not every platform brings a message again, and none says to the person that it was not taken."""
@@ -168,18 +187,19 @@ class Intake:
         forecast = self.crowd.forecast(self.client)
         step, id_ = rung(forecast.wait, self.settings), self._id(message)
         person = tell = None
-        if step >= Rung.PERSON and message.address.platform in STAFFED:
-            person = self._answer(message.address, message.dedupe_ids[0], self.settings.handing_over, action=Action.HAND_OVER)
+        if step >= Rung.PERSON and staffed(message.address, self.settings):
+            person = self._hand(message.address, message.dedupe_ids[0], Reason.BUSY, sender=message.sender)
         if step >= Rung.TELL:
             text = self.settings.in_line.format(position=forecast.ahead + 1, wait=said(forecast.wait))
             tell = self._fixed(message.address, f"line-{id_}-0", text)
-        return Circumstances(self._pause(platform, message), tell, person)
+        with_bridge = relay(message, id_) if bridged(message.address, self.settings) else None
+        return Circumstances(self._pause(platform, message), tell, person, with_bridge)
 
-    def _answer(self, address: Address, logical_id: str, text: str, *, action: Action) -> Delivery:
+    def _answer(self, address: Address, logical_id: str, text: str) -> Delivery:
         """A fixed text instead of an answer to one message."""
         id_ = self.lanes.message_id(address, logical_id)
         reply = Reply(in_reply_to=(id_,), address=address, text=text, source=Source.FALLBACK, reference=logical_id)
-        return Delivery(id=f"{id_}-0", reply=reply, action=action)
+        return Delivery(id=f"{id_}-0", reply=reply)
 
     def _fixed(self, address: Address, delivery_id: str, text: str) -> Delivery:
         """A fixed text that answers no message, whose id cannot meet that of an answer."""

@@ -4,6 +4,7 @@ import structlog
 
 from connectors.contract import FULL, Edit, Feedback, Inbound, Platform, Receiver, Request, Taken
 from connectors.intake import Intake
+from connectors.people import AgentWord
 from engine.messages import InboundMessage
 
 log = structlog.get_logger()
@@ -35,7 +36,7 @@ async def bury(intake: Intake, platform: Receiver, request: Request, *, reason: 
 
 def _conversation(intake: Intake, inbound: Inbound) -> str:
     match inbound:
-        case Feedback():
+        case Feedback() | AgentWord():
             return ""
         case Edit(message=message) | (InboundMessage() as message):
             return intake.lanes.digests.lane(message.address)

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from connectors import page, webhook
+from connectors.bridge import bridge
 from connectors.contract import Platform
 from connectors.page import Page
 from connectors.webhook import Webhook
+from engine.handoff import BRIDGE
+from engine.messages import Address
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -39,13 +42,25 @@ TYPING = STREAMING | {"chatwoot", "sunshine"}
 STAFFED = frozenset({"chatwoot", "zendesk", "sunshine", "intercom", "freshchat", "zammad"})
 
 
+def bridged(address: Address, settings: Settings) -> bool:
+    """Whether people are reached by the bridge there."""
+    return bool(settings.bridge) and address.platform not in STAFFED
+
+
+def staffed(address: Address, settings: Settings) -> bool:
+    """Whether there are people at all to whom a conversation there can be handed."""
+    return bool(settings.bridge) or address.platform in STAFFED
+
+
 def table(settings: Settings, client: AsyncClient) -> Mapping[str, Platform]:
     """Every platform by its name. `client` is where the chat page's replies go: only sending uses it.
 
     :raises SettingsError: a platform's settings cannot be used.
     """
     set_up = {name: _class(*place) for name, place in _WITH_ACCOUNTS.items() if settings.accounts.get(name)}
-    return {name: make(settings, client) for name, make in {**_ALWAYS, **set_up}.items()}
+    made = {name: make(settings, client) for name, make in {**_ALWAYS, **set_up}.items()}
+    leads_to = made.get(settings.bridge_place.platform) if settings.bridge_place else None
+    return {**made, BRIDGE: bridge(settings, client, leads_to)} if leads_to else made
 
 
 def _class(module: str, name: str) -> Any:

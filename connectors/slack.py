@@ -23,7 +23,7 @@ from connectors.contract import Check, Take, Times
 from connectors.guard import problem
 from connectors.links import Located
 from connectors.slack_calls import GONE, client, session
-from connectors.slack_checks import checks, probe
+from connectors.slack_checks import check_channel, checks, probe
 from connectors.slack_door import Door, nobody
 from connectors.slack_events import ASKED, NAME, locate
 from connectors.slack_oauth import App
@@ -155,6 +155,9 @@ class Slack:
         accounts = [app.account for app in self._apps.values() if app.account.bot_token] if found else []
         places = [await slack_links.place_of(self._client(account, account.bot_token), account) for account in accounts]
         return [one for place in places if found for one in slack_links.located(place, found)]
+
+    async def check_place(self, account: str, team: str, channel: str) -> Check:
+        return await check_channel(await self._calls(account, team), account, channel)
 
     def probes(self) -> Mapping[str, contract.Request]:
         return {f"/slack/{name}/events": probe(app.account) for name, app in self._apps.items()}

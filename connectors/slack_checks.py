@@ -53,6 +53,23 @@ async def checks(calls: AsyncWebClient, sockets: AsyncWebClient, account: SlackA
     return [bot, *([await _socket(what, sockets, account, app_id)] if account.app_token else []), *clock]
 
 
+async def check_channel(calls: AsyncWebClient, name: str, channel: str) -> Check:
+    """Whether the bot is in the channel of the bridge.
+
+    :raises DeliveryError: Slack cannot be asked.
+    """
+    what = f"bridge slack {name}"
+    said, _, code = await _told(calls.conversations_info(channel=channel))
+    if code == "missing_scope":
+        return Check(what, True, "the token lacks channels:read (groups:read), so that nobody can tell whether the bot is in it")
+    if code:
+        return Check(what, False, f"Slack says {code} of {channel}", "take the id from the channel's details", fatal=True)
+    found = said.get("channel")
+    if not isinstance(found, dict) or not found.get("is_member"):
+        return Check(what, False, f"the bot is not in {channel}", "write `/invite @<the bot>` in the channel", fatal=True)
+    return Check(what, True, f"the bot is in #{found.get('name', channel)}")
+
+
 def _bot(what: str, said: Mapping[str, Any], headers: Mapping[str, str], code: str) -> Check:
     if code:
         advice = _ADVICE.get(code, _REINSTALL)

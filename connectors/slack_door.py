@@ -30,7 +30,9 @@ from connectors.bodies import read_object
 from connectors.contract import Deletion, Edit, Feedback, Ownership, Take
 from connectors.doors import headers_of
 from connectors.guard import RETRY_AFTER
+from connectors.people import AgentWord
 from connectors.signatures import Clock, Scheme, verify
+from connectors.slack_agents import words
 from connectors.slack_calls import QUIET, client
 from connectors.slack_events import NAME, Said
 from connectors.slack_oauth import App
@@ -72,6 +74,9 @@ class Door:
         self._take = take
         # Longer than its reply may be looked for.
         self._below_life = 2 * (lanes.settings.deadline_chat + lanes.settings.deadline_delivery)
+        place = lanes.settings.bridge_place
+        #: The channel in which people answer; empty: none of this account.
+        self._bridge = place.channel if place and (place.platform, place.account) == (NAME, app.account.name) else ""
         self._no_text, self._kinds = lanes.settings.no_text, lanes.settings.media
         self._secrets = secrets_of(app.account.signing_secret)
         self._app = self._bolt(app.pages)
@@ -137,13 +142,21 @@ class Door:
     async def _event(self, body: dict[str, Any]) -> None:
         try:
             uninstalled = slack_events.gone(body)
-            said = slack_events.event(self._account.name, self._account.tenant, body, no_text=self._no_text, kinds=self._kinds)
+            said = self._said(body)
         except UnparseableMessage as error:
             await self._bury(msgspec.json.encode(body), body, str(error))
             return
         if uninstalled:
             await self._uninstall(uninstalled, str(body.get("event_id") or ""))
         await self._settle(said)
+
+    def _said(self, body: dict[str, Any]) -> tuple[Said, ...]:
+        """In the channel of the bridge people answer, and nobody asks."""
+        name, tenant = self._account.name, self._account.tenant
+        by_agent = words(name, tenant, body, channel=self._bridge)
+        if by_agent is not None:
+            return by_agent
+        return slack_events.event(name, tenant, body, no_text=self._no_text, kinds=self._kinds)
 
     async def _command(self, body: dict[str, Any], ack: AsyncAck) -> None:
         try:
@@ -181,7 +194,7 @@ class Door:
         """Where a direct message is answered; first, since its reply may be quick."""
         inbound = said.inbound
         ids = getattr(inbound, "dedupe_ids", ()) or getattr(inbound, "logical_ids", ())
-        if not said.below or not ids or isinstance(inbound, Deletion | Edit | Feedback | Ownership):
+        if not said.below or not ids or isinstance(inbound, AgentWord | Deletion | Edit | Feedback | Ownership):
             return
         message_id = self._lanes.message_id(inbound.address, ids[0])
         await self._kept.put(self._kept.key("below", message_id), said.below.encode(), life=self._below_life)

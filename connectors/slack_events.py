@@ -26,7 +26,7 @@ NAME = "slack"
 FEEDBACK = "replymill_feedback"
 
 #: Subtypes of messages that a person wrote; all others are joins, edits, reminders and the like.
-_WRITTEN = (None, "file_share", "thread_broadcast")
+WRITTEN = (None, "file_share", "thread_broadcast")
 #: Slack's own user, which announces things. [D]
 _SLACKBOT = "USLACKBOT"
 
@@ -143,8 +143,8 @@ class Room:
 
     def below(self, message: Message) -> str:
         """The root of the thread in which a message is answered; a reply's own time would be a wrong one. [D]"""
-        ts = _ts(message.ts)
-        return _ts(message.thread_ts) if message.thread_ts else ts
+        ts = time_of(message.ts)
+        return time_of(message.thread_ts) if message.thread_ts else ts
 
 
 def locate(address: Address) -> tuple[str, str, str]:
@@ -158,14 +158,14 @@ def event(name: str, tenant: str, body: Mapping[str, Any], *, no_text: str, kind
 
     :raises UnparseableMessage: it is one we listen to, but not of the shape that Slack documents.
     """
-    envelope = _read(body, Envelope)
+    envelope = shaped(body, Envelope)
     found = envelope.event or {}
     kind = found.get("type")
     if kind not in ("message", "app_mention", "agent_session_stopped"):
         return ()
-    place = _place(name, tenant, envelope)
-    message = _read(found, Message)
-    channel = _id("channel", message.channel)
+    place = place_of(name, tenant, envelope)
+    message = shaped(found, Message)
+    channel = id_of("channel", message.channel)
     if kind == "agent_session_stopped":
         return _stopped(place, channel, message.thread_ts or "", _once(envelope, found))
     room = Room(place, channel, direct=message.channel_type == "im" or channel.startswith("D"), kinds=kinds)
@@ -186,17 +186,17 @@ def _stopped(place: Place, channel: str, thread: str, once: str) -> tuple[Said, 
     """The thread and the conversation around it, each under an id of its own: a late repeat must not stop a newer question."""
     return tuple(
         Said(Stop(place.address(channel, one), (place.logical("stop", place.id, channel, one, once),) if once else ()))
-        for one in dict.fromkeys((_ts(thread) if thread else "", ""))
+        for one in dict.fromkeys((time_of(thread) if thread else "", ""))
     )
 
 
 def gone(body: Mapping[str, Any]) -> str:
     """The installation that an event says is no more; empty: it says nothing of that kind."""
-    envelope = _read(body, Envelope)
+    envelope = shaped(body, Envelope)
     found = envelope.event or {}
     kind, tokens = found.get("type"), found.get("tokens")
     revoked = kind == "tokens_revoked" and isinstance(tokens, dict) and bool(tokens.get("bot"))
-    return _place("", "", envelope).id if kind == "app_uninstalled" or revoked else ""
+    return place_of("", "", envelope).id if kind == "app_uninstalled" or revoked else ""
 
 
 def command(name: str, tenant: str, form: Mapping[str, Any]) -> tuple[Said, ...]:
@@ -208,8 +208,8 @@ def command(name: str, tenant: str, form: Mapping[str, Any]) -> tuple[Said, ...]
     if not text:
         return ()
     whole = form.get("is_enterprise_install") == "true"
-    place = Place(name, tenant, _id("team_id", form.get("enterprise_id" if whole else "team_id")))
-    channel, user = _id("channel_id", form.get("channel_id")), _id("user_id", form.get("user_id"))
+    place = Place(name, tenant, id_of("team_id", form.get("enterprise_id" if whole else "team_id")))
+    channel, user = id_of("channel_id", form.get("channel_id")), id_of("user_id", form.get("user_id"))
     address = place.address(channel, "" if channel.startswith("D") else ASKED + user)
     trigger = place.logical("command", place.id, well_formed(str(form.get("trigger_id", "")))[:256])
     return (Said(wishes.read(InboundMessage(address=address, sender=user, text=text, dedupe_ids=(trigger,)))),)
@@ -224,9 +224,9 @@ def feedback(body: Mapping[str, Any]) -> tuple[Said, ...]:
 
 
 def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: bool, no_text: str) -> tuple[Said, ...]:
-    if message.subtype not in _WRITTEN or _by_machine(room.place, message):
+    if message.subtype not in WRITTEN or by_machine(room.place, message):
         return ()
-    ts, root = _ts(message.ts), room.root(message)
+    ts, root = time_of(message.ts), room.root(message)
     if not (room.direct or mention) and root == ts:
         return ()  # the first message of a thread is for us only where it mentions the bot, and then comes as a mention
     address, ids = room.address(root), (room.logical(ts), *event)
@@ -234,7 +234,7 @@ def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: b
     text = readable(message.text or "", bot=room.place.bot or (addressed(message.text or "") if mention else ""))
     media = room.media(message)
     if media or any(character.isprintable() and not character.isspace() for character in text):
-        one = InboundMessage(address=address, sender=_id("user", message.user), text=text, dedupe_ids=ids, media=media)
+        one = InboundMessage(address=address, sender=id_of("user", message.user), text=text, dedupe_ids=ids, media=media)
         return (Said(wishes.read(one), room.thread(root), engages=mention, below=below),)
     if message.files or mention:
         return (Said(Notice(address, ids, no_text), room.thread(root), engages=mention, below=below),)
@@ -248,51 +248,51 @@ def _changed(room: Room, change: Message) -> tuple[Said, ...]:
     if now.subtype == "tombstone":  # what is left of a deleted message that has replies
         return _deleted(room, now, now.ts)
     # A link that unfurls changes a message too, but not its text.
-    if now.subtype not in _WRITTEN or _by_machine(room.place, now) or now.text == before.text:
+    if now.subtype not in WRITTEN or by_machine(room.place, now) or now.text == before.text:
         return ()
     text = readable(now.text or "", bot=room.place.bot or addressed(now.text or ""))
     media = room.media(now)
     if not text and not media:
         return ()
-    root, ids = room.root(now), (room.logical(_ts(now.ts)),)
-    one = InboundMessage(address=room.address(root), sender=_id("user", now.user), text=text, dedupe_ids=ids, media=media)
+    root, ids = room.root(now), (room.logical(time_of(now.ts)),)
+    one = InboundMessage(address=room.address(root), sender=id_of("user", now.user), text=text, dedupe_ids=ids, media=media)
     return (Said(Edit(one), room.thread(root)),)
 
 
 def _deleted(room: Room, before: Message | None, ts: str | None) -> tuple[Said, ...]:
-    original = _ts(ts)
-    if before is not None and before.subtype != "tombstone" and _by_machine(room.place, before):
+    original = time_of(ts)
+    if before is not None and before.subtype != "tombstone" and by_machine(room.place, before):
         return ()
     root = room.root(before) if before is not None and before.ts else ("" if room.direct else original)
     return (Said(Deletion(room.address(root), room.logical(original)), room.thread(root)),)
 
 
-def _by_machine(place: Place, message: Message) -> bool:
+def by_machine(place: Place, message: Message) -> bool:
     """Whether no person wrote it: the bot itself, another one, or Slack."""
     return bool(message.bot_id) or message.user in (None, "", _SLACKBOT) or message.user == place.bot
 
 
-def _place(name: str, tenant: str, envelope: Envelope) -> Place:
+def place_of(name: str, tenant: str, envelope: Envelope) -> Place:
     ours = envelope.authorizations[0] if envelope.authorizations else Installation(team_id=envelope.team_id)
     whole = ours.is_enterprise_install and ours.enterprise_id
     place = ours.enterprise_id if whole else ours.team_id or envelope.team_id
-    return Place(name, tenant, _id("team_id", place), (ours.user_id or "") if ours.is_bot in (True, None) else "")
+    return Place(name, tenant, id_of("team_id", place), (ours.user_id or "") if ours.is_bot in (True, None) else "")
 
 
-def _read(found: Any, wanted: Any) -> Any:
+def shaped(found: Any, wanted: Any) -> Any:
     try:
         return read_as(found, wanted)
     except MalformedRequest as error:
         raise UnparseableMessage(str(error)) from error
 
 
-def _id(field: str, value: Any) -> str:
+def id_of(field: str, value: Any) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise UnparseableMessage(f"`{field}` is no id of Slack")
     return value
 
 
-def _ts(value: str | None) -> str:
+def time_of(value: str | None) -> str:
     if value is None or not _TS.fullmatch(value):
         raise UnparseableMessage("`ts` is no time of Slack")
     return value

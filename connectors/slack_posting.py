@@ -36,7 +36,7 @@ def metadata(delivery: Delivery) -> dict[str, Any]:
 
 def rated(delivery: Delivery) -> bool:
     """Whether people are asked what they think of it: below the last part of an answer, not below fixed texts."""
-    return delivery.last and delivery.reply.source is not Source.FALLBACK and delivery.action is Action.NONE
+    return delivery.last and delivery.reply.source not in (Source.FALLBACK, Source.AGENT) and delivery.action is Action.NONE
 
 
 def buttons(delivery: Delivery) -> dict[str, Any]:
@@ -56,7 +56,8 @@ def buttons(delivery: Delivery) -> dict[str, Any]:
 
 def content(delivery: Delivery) -> dict[str, Any]:
     """What a message says, its text first; with blocks that text is what notifications show."""
-    said: dict[str, Any] = {"text": formatting.to_slack(delivery.reply.text)}
+    called = f"{delivery.mention} " if delivery.mention else ""
+    said: dict[str, Any] = {"text": called + formatting.to_slack(delivery.reply.text)}
     if rated(delivery):
         parts = formatting.split(delivery.reply.text, lambda part: len(formatting.to_slack(part)) <= LONGEST_SECTION)
         said["blocks"] = [*(section(formatting.to_slack(part)) for part in parts), buttons(delivery)]

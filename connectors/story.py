@@ -87,7 +87,7 @@ def _of_event(event: Event, name: str, models: Mapping[int, str]) -> Iterator[Mo
     if accepted and event.kind not in "d":
         if "door_ms" in facts:
             yield Moment(accepted - facts["door_ms"], "received")
-        if "verified_ms" in facts:
+        if "door_ms" in facts and "verified_ms" in facts:
             yield Moment(accepted - facts["door_ms"] + facts["verified_ms"], "verified")
         yield Moment(accepted, "accepted")
     if event.kind in "ap":

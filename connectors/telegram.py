@@ -13,20 +13,21 @@ from typing import Any
 
 import structlog
 from telegram import BotCommand
-from telegram.constants import ChatAction, ParseMode
+from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, NetworkError, TelegramError
 
 from connectors import telegram_links
 from connectors.bodies import read_object
 from connectors.contract import Acknowledgement, Check, Inbound, Request, Take, Taken, Times
-from connectors.formatting import split, to_plain, to_telegram
+from connectors.formatting import split, to_plain
 from connectors.links import Located
 from connectors.signatures import Method, Scheme, verify
 from connectors.telegram_checks import checks
 from connectors.telegram_client import ALLOWED, Client
 from connectors.telegram_errors import judged, short
+from connectors.telegram_groups import check_group, open_topic, words
 from connectors.telegram_polling import Poller, Trouble, insist
-from connectors.telegram_posts import draft_id, fits, options_of, place_of, private, topic_of
+from connectors.telegram_posts import draft_id, fits, formatted, options_of, place_of, private, topic_of
 from connectors.telegram_updates import NAME, Me, pressed, read, translate
 from connectors.telegram_watch import Watch
 from engine.accounts import TelegramBot
@@ -81,6 +82,9 @@ class Telegram:
         self._bots = {name: _me(account) for name, account in accounts.items() if isinstance(account, TelegramBot)}
         #: Stands in for the secret of a bot that does not exist, or has none.
         self._nobody = secrets.token_bytes(32)
+        place = settings.bridge_place
+        #: The group in which people answer, by bot.
+        self._bridges = {place.account: place.channel} if place and place.platform == NAME else {}
         self._clients: dict[str, Client] = {}
         #: When `typing` was shown last, by `time.monotonic`.
         self._typed: dict[Address, float] = {}
@@ -171,6 +175,9 @@ class Telegram:
         if not isinstance(data, dict):
             raise UnparseableMessage("an update is no object")
         update = read(data)
+        by_agent = words(update, self._bots[name], chat=self._bridges.get(name, ""))
+        if by_agent is not None:
+            return by_agent
         found = translate(update, self._bots[name], no_text=self._settings.no_text, kinds=self._settings.media)
         if (press := pressed(update)) and not self._presses.full():
             self._presses.put_nowait((name, press))
@@ -211,6 +218,13 @@ class Telegram:
         except TelegramError as error:
             raise judged(error) from error
         return Receipt(delivery=delivery.id, platform_id=message_id)
+
+    async def open_thread(self, address: Address, title: str) -> str:
+        name, chat = place_of(address)
+        return await open_topic(self._client(name), int(chat), title)
+
+    async def check_place(self, account: str, team: str, channel: str) -> Check:
+        return await check_group(self._client(account), account, int(channel))
 
     async def show(self, address: Address, turn: str, text: str) -> None:
         """The text in a private chat, as a draft that Telegram keeps for half a minute; everywhere else `typing`."""
@@ -255,11 +269,11 @@ class Telegram:
     async def _post(self, client: Client, chat: str, delivery: Delivery) -> str:
         text, options = delivery.reply.text, options_of(chat, delivery)
         try:
-            return await _formatted(client, int(chat), text, options)
+            return await formatted(client, int(chat), text, options)
         except ChatMigrated as moved:
             # The chat of the reply is gone: its topic and the message that it answers have no number in the new one.
             kept = {name: value for name, value in options.items() if name not in {"reply_parameters", "message_thread_id"}}
-            return await _formatted(client, moved.new_chat_id, text, kept)
+            return await formatted(client, moved.new_chat_id, text, kept)
 
     def _client(self, name: str) -> Client:
         """One for each bot, made inside the event loop that uses it."""
@@ -279,19 +293,3 @@ def _me(account: TelegramBot) -> Me:
     if account.webhook_url and not account.webhook_secret:
         raise SettingsError(f"{variable}_WEBHOOK_SECRET is missing: with a webhook, anybody could speak for Telegram without it")
     return Me(account, int(token[1]))
-
-
-async def _formatted(client: Client, chat: int, text: str, options: dict[str, Any]) -> str:
-    """Post it as HTML, or as plain text where Telegram refuses the markup."""
-    try:
-        return await _send(client, chat, to_telegram(text), {"parse_mode": ParseMode.HTML, **options})
-    except BadRequest as error:
-        # "can't parse entities: ..." of the server, ENTITY_BOUNDS_INVALID and its like of what lies behind it.
-        if "entit" not in error.message.lower():
-            raise
-        return await _send(client, chat, to_plain(text), options)
-
-
-async def _send(client: Client, chat: int, text: str, options: dict[str, Any]) -> str:
-    message = await client.send_message(chat, text, **options)
-    return str(message.message_id)

@@ -94,6 +94,14 @@ class Client(Bot):
         found = await self._post("getUpdates", asked, read_timeout=wait + POLL_GRACE)
         return found if isinstance(found, list) else []
 
+    async def ask(self, method: str, **asked: Any) -> dict[str, Any]:
+        """What a method answers, as it came: whatever else a newer Telegram says does not hide it.
+
+        :raises TelegramError: as every call.
+        """
+        found: Any = await self._post(method, asked)
+        return found if isinstance(found, dict) else {}
+
     async def fetch(self, file_id: str, *, most: int) -> bytes:
         """A file that somebody sent.
 

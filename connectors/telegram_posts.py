@@ -6,8 +6,11 @@ import re
 from typing import Any
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, LinkPreviewOptions, ReplyParameters
+from telegram.constants import ParseMode
+from telegram.error import BadRequest
 
 from connectors.formatting import to_plain, to_telegram, utf16
+from connectors.telegram_client import Client
 from engine.errors import DeliveryRefused
 from engine.messages import Address, Delivery, Source
 
@@ -59,7 +62,7 @@ def options_of(chat: str, delivery: Delivery) -> dict[str, Any]:
     asked = delivery.reply.reference.rpartition("/")[2]
     if not private(chat) and delivery.part == 0 and asked.isdecimal():
         found["reply_parameters"] = ReplyParameters(int(asked), allow_sending_without_reply=True)
-    if delivery.last and delivery.reply.source is not Source.FALLBACK:
+    if delivery.last and delivery.reply.source not in (Source.FALLBACK, Source.AGENT):
         found["reply_markup"] = _thumbs(delivery.turn)
     return found
 
@@ -69,3 +72,19 @@ def _thumbs(turn: str) -> InlineKeyboardMarkup | None:
     if any(len(data.encode()) > LONGEST_PRESS for data in presses.values()):
         return None
     return InlineKeyboardMarkup([[InlineKeyboardButton(face, callback_data=data) for face, data in presses.items()]])
+
+
+async def formatted(client: Client, chat: int, text: str, options: dict[str, Any]) -> str:
+    """Post it as HTML, or as plain text where Telegram refuses the markup."""
+    try:
+        return await _send(client, chat, to_telegram(text), {"parse_mode": ParseMode.HTML, **options})
+    except BadRequest as error:
+        # "can't parse entities: ..." of the server, ENTITY_BOUNDS_INVALID and its like of what lies behind it.
+        if "entit" not in error.message.lower():
+            raise
+        return await _send(client, chat, to_plain(text), options)
+
+
+async def _send(client: Client, chat: int, text: str, options: dict[str, Any]) -> str:
+    message = await client.send_message(chat, text, **options)
+    return str(message.message_id)

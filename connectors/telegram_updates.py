@@ -28,7 +28,7 @@ HELP = (
 )
 
 #: What asks for an answer although it may have no text.
-_ATTACHMENTS = (
+ATTACHMENTS = (
     *("animation", "audio", "contact", "dice", "document", "game", "live_photo", "location", "paid_media", "photo"),
     *("poll", "sticker", "story", "venue", "video", "video_note", "voice"),
 )
@@ -77,9 +77,9 @@ def read(data: Mapping[str, Any]) -> Update:
 
     :raises UnparseableMessage: it has not the shape of one.
     """
-    with _shaped():
+    with in_shape():
         update = Update.de_json(dict(data), None)
-        _whole(update.update_id)
+        whole(update.update_id)
         return update
 
 
@@ -89,11 +89,11 @@ def translate(update: Update, me: Me, *, no_text: str, kinds: Collection[MediaKi
     :raises UnparseableMessage: it has not the shape of one.
     :raises Overloaded: the bot's own name must be known to tell, and is not known yet.
     """
-    with _shaped():
+    with in_shape():
         if update.callback_query:
             return _press(update.callback_query)
         message = update.message or update.edited_message
-        heard = _heard(message, me) if message and _from_a_person(message) else None
+        heard = _heard(message, me) if message and from_a_person(message) else None
         if message is None or heard is None:
             return ()
         heard = replace(heard, media=legible(_files(message), kinds))
@@ -109,21 +109,21 @@ def pressed(update: Update) -> str:
 
 
 @contextmanager
-def _shaped() -> Iterator[None]:
+def in_shape() -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
         raise UnparseableMessage(f"not the shape of an update ({type(error).__name__})") from error
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
     """The parser takes any type anywhere; an id that is no number is none."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(type(value).__name__)
     return value
 
 
-def _from_a_person(message: Message) -> bool:
+def from_a_person(message: Message) -> bool:
     """Bots, posts of channels and anonymous administrators start nothing, nor does what somebody sent through another bot."""
     sender = message.from_user
     if sender is None or sender.is_bot or message.via_bot or message.sender_chat or message.is_automatic_forward:
@@ -182,14 +182,14 @@ def _without(text: str, mine: Sequence[MessageEntity]) -> str:
 
 def _address(message: Message, me: Me) -> Address:
     """The chat, and the topic in a forum; outside of forums a thread is nothing but a chain of replies."""
-    topic = str(_whole(message.message_thread_id)) if message.is_topic_message else ""
-    channel = f"{me.account.name}/{_whole(message.chat.id)}"
+    topic = str(whole(message.message_thread_id)) if message.is_topic_message else ""
+    channel = f"{me.account.name}/{whole(message.chat.id)}"
     return Address(platform=NAME, tenant=me.account.tenant, channel=channel, thread=topic)
 
 
 def _ids(update: Update, message: Message, me: Me) -> tuple[str, ...]:
     """Of the message (an edit has the same), and of the update."""
-    return (f"{me.id}/{message.chat.id}/{_whole(message.message_id)}", f"{me.id}/{update.update_id}")
+    return (f"{me.id}/{message.chat.id}/{whole(message.message_id)}", f"{me.id}/{update.update_id}")
 
 
 def _album(message: Message, first_id: str) -> tuple[str, ...]:
@@ -226,7 +226,7 @@ def _new(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...]
         return (found, Notice(address, album, "")) if album else (found,)
     except NothingToAnswer:
         # A photo or a voice message; a bare mention; or a service message, such as that somebody joined.
-        if any(getattr(message, kind) for kind in _ATTACHMENTS):
+        if any(getattr(message, kind) for kind in ATTACHMENTS):
             return (Notice(address, (*ids, *album), no_text),)
         return (Notice(address, ids, HELP),) if message.text else ()
 
@@ -241,7 +241,7 @@ def _edit(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...
 
 
 def _said(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...]) -> InboundMessage:
-    sender = _whole(message.from_user and message.from_user.id)
+    sender = whole(message.from_user and message.from_user.id)
     text = written(heard.text, heard.media)
     return InboundMessage(address=address, sender=str(sender), text=text, dedupe_ids=ids, media=heard.media)
 

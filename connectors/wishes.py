@@ -21,5 +21,5 @@ def read(message: InboundMessage) -> Inbound:
     if _STOP.fullmatch(message.text):
         return Stop(message.address, message.dedupe_ids)
     if _PERSON.fullmatch(message.text):
-        return HandOver(message.address, message.dedupe_ids)
+        return HandOver(message.address, message.dedupe_ids, message.sender)
     return message

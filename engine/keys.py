@@ -23,9 +23,11 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `d:<digest>` | string | the platform's dedupe time | accept, notify | accept, amend, look | recognises a repeat; holds the lane, so a message can be found |
 | `x:<digest>` | string | an hour | amend, cancel | accept | an edit or a deletion that came before its message |
 | `m:<id>` | hash | `record_ttl` | commit, cancel, stop, accept, notify | look | state, reply and timings of an answered message |
-| `h:<ref>` | list | `history_ttl` | commit, accept, notify | claim | turns of the conversation, oldest first |
+| `h:<ref>` | list | `history_ttl` | commit, accept, notify, hand | claim, recall | turns of the conversation, oldest first |
 | `r:<ref>` | zset by end of life, at most 1,000 | as long as the last of them | commit | notify | ids of the records and dead letters of a conversation, so that they can be forgotten |
-| `o:<ref>` | string | `history_ttl`, `person_wait` without a person | own, notify | accept, claim, commit | the owner, where it is not the bot |
+| `o:<ref>` | string | `history_ttl`, or a day longer than people are waited for | own, notify, hand, commit, accept | the same, claim | the owner, where it is not the bot |
+| `g:<ref>` | hash | as long as the owner | the same | watch | since when and why the bot is not the owner, its address, whether people are reached by the bridge |
+| `handed` | zset by time | while not empty | the same, escalate | watch | conversations that people have, by the time at which somebody must look whether anybody cares |
 | `n:<ref>` | string | ten minutes | accept | accept | the notice that the lane is full was sent |
 | `w:<ref>` | string | ten minutes | accept | accept | the person was told of the long wait |
 | `p:<ref>` | string | as long as the pause | accept | accept | the notice that the bot pauses was sent |
@@ -65,6 +67,10 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:slack:stream:<digest>` | hash | an hour | showing, delivery | the same | the message in which a reply is shown while it is made |
 | `rm:poller:<digest>` | string | half a minute, renewed | web | web | one process alone polls a Telegram bot |
 | `rm:poller-trouble:<digest>` | string | a minute | web | doctor | what Telegram said to a poll of a bot that failed |
+| `rm:bridge:from:<digest>` | string | 30 days, renewed | delivery | web | the conversation that a thread behind the bridge is about |
+| `rm:bridge:to:<digest>` | string | 30 days, renewed | delivery, web | delivery | the thread behind the bridge of a conversation |
+| `rm:bridge:topic:<digest>` | string | an hour | delivery | delivery | the topic that was opened for a hand-over whose first message is not posted yet |
+| `rm:bridge:opening` | zset by time | while not empty | delivery | web | threads that may be there already, though nobody knows yet what they are about |
 | `rm:workers` | set | while not empty | loops | status, web, answering | names of the workers, so that nobody looks through every key for them |
 | `rm:worker:<name>` | hash | ten seconds | loops | the same | what a worker does and how fast |
 """
@@ -92,6 +98,8 @@ CACHE_STATS_PATTERN = "rm:cache-stats:*"
 WORKERS = "rm:workers"
 #: Samples of the backlog, newest first.
 FIGURES = "rm:figures"
+#: Threads behind the bridge that are being opened.
+BRIDGE_OPENING = "rm:bridge:opening"
 RETENTION_TASK = "replymill.retention"
 FIGURES_TASK = "replymill.figures"
 
@@ -186,6 +194,11 @@ def worker(name: str) -> str:
 def slack(kind: str, digest: str) -> str:
     """What Slack's part keeps: `installed`, `state`, `rotating`, `gone`, `thread`, `below` or `stream`."""
     return f"rm:slack:{kind}:{digest}"
+
+
+def bridge(kind: str, digest: str) -> str:
+    """What the bridge keeps: `from`, `to` or `topic`."""
+    return f"rm:bridge:{kind}:{digest}"
 
 
 def poller(digest: str) -> str:

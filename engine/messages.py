@@ -223,6 +223,8 @@ class Source(StrEnum):
     MODEL = "model"
     #: A fixed text: an apology, a notice, a policy.
     FALLBACK = "fallback"
+    #: A human agent.
+    AGENT = "agent"
 
 
 #: Measured facts of a message's way: milliseconds for names ending in `_ms`, counts and flags otherwise.
@@ -268,6 +270,8 @@ class Delivery(Wire, frozen=True, array_like=True, kw_only=True):
     parts: int = 0
     #: What the platform is to do beside posting the text.
     action: Action = Action.NONE
+    #: Who is called by it, in the platform's own words; from the settings alone.
+    mention: str = ""
 
     @property
     def turn(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from engine.errors import DecodeError
+from engine.handoff import Hand
 from engine.keys import Direction, Shard
 from engine.messages import Delivery, Entry, Owner, Turn
 
@@ -70,7 +71,9 @@ class Circumstances:
     #: Much waits: tells the person so, once in a while.
     tell: Delivery | None = None
     #: So much waits that a person is to answer: hands the conversation over; the message goes to history.
-    person: Delivery | None = None
+    person: Hand | None = None
+    #: The message for the people behind the bridge, where they have the conversation.
+    relay: Delivery | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,8 @@ class Outcome:
     tried: str = ""
     #: What the trace is told: see `engine.trace`.
     note: str = ""
+    #: Moves a conversation to another owner.
+    hand: Hand | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

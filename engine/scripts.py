@@ -18,7 +18,7 @@ T = TypeVar("T")
 Reading = Callable[[Any], T]
 
 #: Moves that a platform is told of.
-ACKNOWLEDGED = frozenset({"accept", "notify", "amend", "cancel", "stop", "own", "rate", "bury"})
+ACKNOWLEDGED = frozenset({"accept", "notify", "amend", "cancel", "stop", "own", "hand", "rate", "bury"})
 
 
 class Slot(Protocol):

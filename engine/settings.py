@@ -15,11 +15,12 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from engine import accounts, endpoint_checks, endpoints, values
+from engine import accounts, endpoint_checks, endpoints, staffing, values
 from engine.accounts import Accounts
 from engine.endpoints import WebhookEndpoint
 from engine.errors import SettingsError
 from engine.messages import MediaKind
+from engine.staffing import Staffing
 from engine.texts import Texts, setting
 
 PREFIX = "REPLYMILL_"
@@ -32,7 +33,7 @@ _REDIS_URL = values.url("redis", "rediss", "unix", "sentinel")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Texts):
+class Settings(Staffing):
     """Everything that can be set, checked. Each field is read from `REPLYMILL_<FIELD>`."""
 
     host: str = setting("127.0.0.1", values.text, "address the web process listens on")
@@ -111,9 +112,6 @@ class Settings(Texts):
     trace_text: bool = setting(False, values.flag, "keep in the trace what was asked and answered, too")
     otlp_endpoint: str = setting(
         "", values.url("http", "https"), "collector that gets OpenTelemetry spans (extra `otlp`), such as `http://localhost:4318`"
-    )
-    person_wait: float = setting(
-        3600.0, values.number(1, 31_536_000), "seconds a conversation waits for a person before the bot answers again"
     )
     feedback_ttl: float = setting(2_592_000.0, values.number(60, 31_536_000), "seconds a verdict about a reply is kept")
     cache: bool = setting(True, values.flag, "reuse replies to the same question")
@@ -219,11 +217,11 @@ def _written(field_name: str, value: Any) -> str:
     return ("|" if field_name == "stop" else " ").join(value) if isinstance(value, tuple) else str(value)
 
 
-_TEXTS = {f.name for f in dataclasses.fields(Texts)}
-#: By variable, what is said at last.
+_TEXTS, _STAFFING = ({f.name for f in dataclasses.fields(part)} for part in (Texts, Staffing))
+#: By variable, people and what is said at last.
 _FIELDS = {
     PREFIX + f.name.upper(): f
-    for f in sorted(dataclasses.fields(Settings), key=lambda f: f.name in _TEXTS)
+    for f in sorted(dataclasses.fields(Settings), key=lambda f: (f.name in _TEXTS, f.name in _STAFFING))
     if f.name not in ("webhooks", "accounts")
 }
 
@@ -260,6 +258,7 @@ def _check_together(settings: Settings) -> None:
                 f"{PREFIX}DEDUPE_TTL is {settings.dedupe_ttl:g} s, but must be at least {PREFIX}DEADLINE_{name} ({deadline:g} s): "
                 "the repeat of a message that still waits would be taken for another one"
             )
+    staffing.check(PREFIX, settings, settings.accounts)
     for endpoint in settings.webhooks.values():
         endpoint_checks.check(PREFIX, endpoint, dedupe_ttl=settings.dedupe_ttl)
 

@@ -28,6 +28,19 @@ class Texts:
     handing_over: str = setting(
         "I am getting a person for you; please wait here.", values.text, "sent when a conversation goes to a person"
     )
+    nobody_came: str = setting(
+        "Nobody has been free so far, sorry. I am answering again: please tell me what you need.",
+        values.text,
+        "sent when nobody has picked a conversation up in time",
+    )
+    not_handed: str = setting(
+        "I could not reach a person, sorry. I am answering again: please tell me what you need.",
+        values.text,
+        "sent when a conversation could not be given to a person",
+    )
+    given_back: str = setting(
+        "You are talking to the bot again. Say /human to get a person.", values.text, "sent when a person gives a conversation back"
+    )
     forgotten: str = setting("I have forgotten this conversation.", values.text, "sent when a person asked to be forgotten")
     in_line: str = setting(
         "Many people are writing just now: about {position} messages are before yours, and I expect to answer in about {wait}.",

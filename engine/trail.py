@@ -63,7 +63,7 @@ _FACTS = {
     "L": ("send_ms", 10),
 }
 _LETTERS = {name: (letter, scale) for letter, (name, scale) in _FACTS.items()}
-_SOURCES = {Source.CACHE: "c", Source.KNOWLEDGE: "k", Source.MODEL: "m", Source.FALLBACK: "f"}
+_SOURCES = {Source.CACHE: "c", Source.KNOWLEDGE: "k", Source.MODEL: "m", Source.FALLBACK: "f", Source.AGENT: "g"}
 _SOURCE_OF = {letter: str(source) for source, letter in _SOURCES.items()}
 #: Why generation ended, by number; most end by themselves, and say nothing.
 _FINISHES = ("stop", "length")

@@ -43,7 +43,7 @@ for _, key in ipairs(redis.call('KEYS', prefix .. '*')) do
   local dir, name = string.match(string.sub(key, #prefix + 1), '^(%w+):?(%w*)')
   if redis.call('EXISTS', key) == 0 then
     name = nil
-  elseif timed[name] or name == 'ready' or string.sub(key, #prefix + 1) == 'dead' then
+  elseif timed[name] or name == 'ready' or string.sub(key, #prefix + 1) == 'dead' or string.sub(key, #prefix + 1) == 'handed' then
     local members = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
     for i = 1, #members, 2 do
       redis.call('ZADD', key, members[i + 1] - ms, members[i])

@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from connectors.contract import Times
+from connectors.platforms import table
 from engine.errors import StoreUnavailable
 from engine.generation import OnText, Request
 from engine.keys import Direction
@@ -30,6 +31,7 @@ from engine.moves import Accepted, Outcome
 from engine.pending import Pending
 from engine.responder import Responder
 from engine.settings import Settings
+from engine.store import connect_async
 from tests.desk import Desk, reply
 from workers.answering import Answering
 from workers.delivering import Delivering
@@ -298,6 +300,27 @@ def delivering(
             await own.aclose()
 
     asyncio.run(main())
+
+
+@contextmanager
+def posting(settings: Settings) -> Iterator[None]:
+    """A delivery loop with every platform of the settings, in a thread of its own; it drains at the end."""
+    thread = LoopThread("deliver", lambda thread: asyncio.run(_posting(settings, thread)), patience=60)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+async def _posting(settings: Settings, thread: LoopThread) -> None:
+    client = await connect_async(settings)
+    try:
+        await Delivering(settings, client, table(settings, client), name="deliver@posting").run(thread)
+    finally:
+        await client.aclose()
 
 
 def queue(desk: Desk, to: Address, *texts: str) -> list[str]:

@@ -90,7 +90,12 @@ def test_dead_letters_of_both_directions_are_listed_the_newest_first(settings: S
     desk.commit(desk.take(), replies=1, dead="3 attempts failed")
     desk.advance(5)
     lane = desk.take(Direction.OUT)
-    assert desk.lanes.commit(lane, undelivered(lane, "the chat is gone", tried="the chat is gone")).run(desk.client) == "committed"
+    assert (
+        desk.lanes.commit(lane, undelivered(lane, "the chat is gone", desk.lanes.settings, tried="the chat is gone")).run(
+            desk.client
+        )
+        == "committed"
+    )
     newest, oldest = deadletters.dead_letters(settings)
     assert (newest["id"], newest["direction"], newest["reason"]) == (f"{accepted.id}-0", "out", "the chat is gone")
     assert (newest["attempts"], [one["reason"] for one in newest["tried"]]) == (1, ["the chat is gone"])

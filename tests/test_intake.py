@@ -16,6 +16,7 @@ from connectors.crowd import Crowd
 from connectors.intake import Intake
 from connectors.webhook import Webhook
 from engine.errors import LaneFull, Overloaded, StoreUnavailable
+from engine.handing import watch
 from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Source
@@ -25,6 +26,7 @@ from tests import lane_probe
 from tests.desk import Desk
 from tests.doors import with_endpoint
 from workers import embedded
+from workers.watching import taken_back
 
 T = TypeVar("T")
 
@@ -253,9 +255,15 @@ def test_who_has_a_person_already_is_not_taken_from_them(settings: Settings, red
 def test_where_no_person_comes_the_bot_answers_again(settings: Settings, redis_client: redis.Redis) -> None:
     settle(settings, HandOver(TO, ("one",)))
     desk = Desk(redis_client, Lanes(settings))
-    life = redis_client.pttl(desk.shard.owner(desk.lanes.digests.lane(TO))) / 1000
+    (held,) = watch(desk.lanes, desk.shard, due=False).run(redis_client)[1]
+    assert (held.address, held.owner, held.reason) == (TO, Owner.WAITING, "asked")
+    assert held.at - held.since == settings.person_wait * 1000
+    assert redis_client.pttl(desk.shard.owner(held.ref)) > settings.person_wait * 1000
 
-    assert settings.person_wait - 60 < life <= settings.person_wait
+    assert taken_back(desk.lanes, held).run(redis_client) == "waiting"
+    assert taken_back(desk.lanes, held).run(redis_client) == "gone"
+    assert redis_client.exists(desk.shard.owner(held.ref)) == 0
+    assert desk.backlog()[1].messages == 2
 
 
 def test_what_is_being_answered_is_forgotten_too(settings: Settings, redis_client: redis.Redis) -> None:

@@ -173,7 +173,7 @@ class Model(RuleBasedStateMachine):
         return track.attempts < ATTEMPTS
 
     def worker(self, lane: Lane) -> Desk:
-        return next(desk for desk in self.workers if lane.token.endswith(desk.lanes._nonce))
+        return next(desk for desk in self.workers if lane.token.endswith(desk.lanes.nonce))
 
     # -- moves of connectors ----------------------------------------------------------------------------------------------------
 
@@ -204,6 +204,10 @@ class Model(RuleBasedStateMachine):
             return Verdict.CANCELLED, id_
         if self.owner[ref] is not Owner.BOT:
             self.known |= dict.fromkeys(keys, (id_, ref))
+            if 0 < len(self.tracks[IN, ref].queue) < LANE_MESSAGES:  # it goes to history behind what waits
+                self.accepted[ref].append(id_)
+                text = next((stone for stone in reversed(stones) if stone), text)
+                self.post(IN, ref, Post(id_, self.now, self.now + patience, text), 0)
             return Verdict.OWNED, id_
         mine = [t for (d, r), t in self.tracks.items() if d is IN and r.startswith(ref[:13]) and self.shard(r) == self.shard(ref)]
         if sum(len(track.queue) for track in mine) >= TENANT_MESSAGES:

@@ -87,13 +87,13 @@ def test_an_overdue_delivery_becomes_a_dead_letter_and_the_record_of_its_message
 
 
 def test_a_delivery_that_is_given_up_names_the_message_it_answers() -> None:
-    outcome = undelivered(lane(entry("digest-12-0"), direction=Direction.OUT), "refused")
+    outcome = undelivered(lane(entry("digest-12-0"), direction=Direction.OUT), "refused", SETTINGS)
     assert (outcome.records, outcome.record["state"], outcome.dead) == (("digest-12",), "dead", "refused")
 
 
 def test_messages_kept_for_a_person_are_turns_at_the_time_they_came() -> None:
     held = lane(entry("a"), entry("b"))
-    outcome = kept_for_person(held, [InboundMessage.from_entry(one) for one in held.entries])
+    outcome = kept_for_person(held, [InboundMessage.from_entry(one) for one in held.entries], SETTINGS)
     assert [(turn.role, turn.at) for turn in outcome.turns] == [(Role.USER, 1000), (Role.USER, 1000)]
 
 

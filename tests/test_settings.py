@@ -15,13 +15,16 @@ from engine.accounts import SECTIONS, parts
 from engine.endpoints import WEBHOOK_PARTS, WebhookEndpoint
 from engine.errors import SettingsError
 from engine.settings import PREFIX, Settings, describe
+from engine.staffing import Staffing
 from engine.texts import Texts
 
 ROOT = Path(engine.__file__).parent.parent
 #: What is said as it is set.
 TEXTS = ("no_text", "describe_prompt", "lane_full", "paused", "handing_over", "forgotten", "in_line", "tenant_full")
+TEXTS += ("nobody_came", "not_handed", "given_back")
 #: What stands at the end of every list.
 TEXTS_LAST = {f.name for f in dataclasses.fields(Texts)}
+STAFFING_THEN = {f.name for f in dataclasses.fields(Staffing)}
 FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts")}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -36,6 +39,17 @@ BAD = {
     "sealing_keys": ["short", "a-long-enough-key-01 short"],
     "unclear": ["twice", ""],
     "durability": ["always", "", "FSYNC"],
+    "bridge": [
+        "slack",
+        "slack:acme",
+        "slack:acme/support",
+        "slack:acme/T1/T2/C1",
+        "telegram:shop/42",
+        "telegram:shop/-1/2",
+        "mail:x",
+    ],
+    "bridge_mention": ["here", "@here now", "<!here> and more", "<@Q1>"],
+    "handover_anger": ["maybe"],
     "in_line": ["wait {minutes}", "wait {", "wait {0}"],
     "model": ["smollm2", "pypi:", "hf: x", "ftp:model", "pypi:a b"],
     "device": ["gpu", "CPU"],
@@ -77,6 +91,8 @@ GOOD: dict[str, dict[str, object]] = {
     "compute_type": {"float32": "float32"},
     "stop": {"User:|\n\n": ("User:", "\n\n")},
     "trace_text": {"on": True},
+    "bridge_mention": {"<!here>": "<!here>", "<!subteam^S0HELP>": "<!subteam^S0HELP>", "@support_team": "@support_team"},
+    "handover_anger": {"off": False},
     "cache": {"off": False, "TRUE": True, "0": False, "yes": True},
     "apology": {"Sorry.": "Sorry."},
     "sealing_keys": {"a-long-enough-key-01": ("a-long-enough-key-01",)},
@@ -334,7 +350,7 @@ def test_every_setting_is_described_once_with_its_default() -> None:
     rows = describe()
 
     assert [name for name, _, _ in rows] == [
-        *(variable(name) for name in sorted(FIELDS, key=lambda name: name in TEXTS_LAST)),
+        *(variable(name) for name in sorted(FIELDS, key=lambda name: (name in TEXTS_LAST, name in STAFFING_THEN))),
         *(f"{PREFIX}WEBHOOK_<NAME>_{part}" for part in WEBHOOK_PARTS),
         *(f"{PREFIX}{kind.upper()}_<NAME>_{part}" for kind, section in SECTIONS.items() for part in parts(section)),
     ]

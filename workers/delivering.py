@@ -26,6 +26,7 @@ from engine.scripts import Call
 from engine.settings import Settings
 from engine.store import AsyncClient, reachable
 from engine.trace import Clock
+from workers import watching
 from workers.batching import Round
 from workers.figures import Figures
 from workers.loop import AWAY_PAUSE, Away, LoopThread
@@ -113,13 +114,13 @@ class Delivering:
             await self._commit(lane, withdrawn(lane))
         except DeliveryRefused as refused:
             bound.warning("refused for good; kept as a dead letter", action="delivery.refused", reason=str(refused))
-            await self._commit(lane, undelivered(lane, str(refused), tried=str(refused)))
+            await self._commit(lane, undelivered(lane, str(refused), self.settings, tried=str(refused)))
         except NewerSchema as newer:
             self._newer.note(newer)
             await self._defer(lane, NEWER_WAIT, newer=True)
         except DecodeError as error:
             bound.error("not a delivery; kept as a dead letter", action="delivery.unreadable", error=str(error))
-            await self._commit(lane, undelivered(lane, str(error)))
+            await self._commit(lane, undelivered(lane, str(error), self.settings))
         except Exception as error:  # noqa: BLE001 - the boundary around one delivery: it is tried again, the others go on
             bound.error("a platform failed", action="delivery.failed", exc_info=error)
             await self._again(lane, f"the platform failed ({type(error).__name__})", keep_intent=True)
@@ -139,6 +140,7 @@ class Delivering:
                 await self.lanes.renew(shard, Direction.OUT, mine).run_async(self.client)
             for direction in Direction:
                 await self._sweep(shard, direction)
+            await watching.look(self.lanes, self.client, shard)
 
     async def drain(self, thread: LoopThread) -> None:
         """Finish what is being sent, within `drain_timeout`; give the rest back, with a note that it may have been sent."""
@@ -220,7 +222,7 @@ class Delivering:
         if failed >= self.settings.delivery_attempts:
             log.warning("given up; kept as a dead letter", action="delivery.exhausted", delivery=lane.entries[0].id, reason=reason)
             given_up = f"not delivered: {failed} attempts failed, the last with: {reason}"
-            await self._commit(lane, undelivered(lane, given_up, tried=reason))
+            await self._commit(lane, undelivered(lane, given_up, self.settings, tried=reason))
             return
         wait = after or backoff(lane.attempts, random.random())  # noqa: S311  # jitter, not a secret
         log.warning("not delivered yet", action="delivery.retry", delivery=lane.entries[0].id, reason=reason, after=round(wait, 1))

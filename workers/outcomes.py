@@ -5,13 +5,16 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from connectors.platforms import bridged, staffed
 from engine.errors import DecodeError, NewerSchema
+from engine.handoff import Reason, relay
 from engine.keys import Direction
 from engine.messages import Action, Delivery, Entry, InboundMessage, Owner, Receipt, Reply, Role, Source, Turn
 from engine.moves import Lane, Outcome, Overdue
 from engine.settings import Settings
 from engine.trace import answered_record
 from engine.trail import answered_note, sent_note
+from workers.handoffs import given_up, handed_over
 
 
 def delivery_id(message_id: str, part: int = 0) -> str:
@@ -34,11 +37,12 @@ def answered(lane: Lane, reply: Reply, *, question: str, at: int, state: str = "
     )
 
 
-def kept_for_person(lane: Lane, messages: list[InboundMessage]) -> Outcome:
-    """A person owns the conversation: the messages go to history, and the bot says nothing."""
+def kept_for_person(lane: Lane, messages: list[InboundMessage], settings: Settings) -> Outcome:
+    """A person owns the conversation: the messages go to history, and to the people behind the bridge where they have it."""
     turns = tuple(Turn.kept(Role.USER, message.shown, at=message.received_at) for message in messages)
     record = {"state": "handed-over", "received_at": str(lane.entries[0].received_at)}
-    return Outcome(owner="person", turns=turns, record=record, note="h")
+    posts = tuple(relay(message, message.id) for message in messages) if bridged(messages[0].address, settings) else ()
+    return Outcome(owner="person", turns=turns, deliveries=posts, record=record, note="h")
 
 
 def unreadable(error: str) -> Outcome:
@@ -51,16 +55,19 @@ def overdue(found: Overdue, settings: Settings, *, at: int) -> tuple[Lane, Outco
     lane = found.lane
     exhausted = f"{lane.attempts} attempts failed" if found.reason == "exhausted" else ""
     if lane.direction is Direction.OUT:
-        return lane, undelivered(lane, f"not delivered: {exhausted or 'its deadline is over'}")
+        return lane, undelivered(lane, f"not delivered: {exhausted or 'its deadline is over'}", settings)
     messages, broken = read(lane.entries)
     if broken is not None:
         return _unread(lane, *broken, settings, at=at)
     lane = only(lane, *lane.entries[: len(messages)])
     if lane.owner is not Owner.BOT:
-        return lane, kept_for_person(lane, messages)
+        return lane, kept_for_person(lane, messages, settings)
     question = "\n".join(message.shown for message in messages)
     reply = apology(messages, settings.apology)
-    return lane, replace(answered(lane, reply, question=question, at=at, state="apologised"), dead=exhausted)
+    said = replace(answered(lane, reply, question=question, at=at, state="apologised"), dead=exhausted)
+    if not staffed(reply.address, settings):
+        return lane, said
+    return lane, handed_over(said, Reason.ERROR, settings, sender=messages[0].sender)
 
 
 def _unread(lane: Lane, entry: Entry, error: DecodeError, settings: Settings, *, at: int) -> tuple[Lane, Outcome]:
@@ -101,10 +108,11 @@ def withdrawn(lane: Lane) -> Outcome:
     return Outcome(owner="", record={"state": "handed-over"}, records=answered_by(lane.entries[0]), note="w")
 
 
-def undelivered(lane: Lane, reason: str, *, tried: str = "") -> Outcome:
+def undelivered(lane: Lane, reason: str, settings: Settings, *, tried: str = "") -> Outcome:
     """A delivery becomes a dead letter; the record of what it answers says so. `tried` is why the attempt that ended it failed."""
     record = {"state": "dead", "reason": reason}
-    return Outcome(owner="", record=record, records=answered_by(lane.entries[0]), dead=reason, tried=tried)
+    outcome = Outcome(owner="", record=record, records=answered_by(lane.entries[0]), dead=reason, tried=tried)
+    return given_up(lane, outcome, reason, settings)
 
 
 def answered_by(entry: Entry) -> tuple[str, ...]:

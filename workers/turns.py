@@ -11,9 +11,10 @@ from msgspec import structs
 
 from connectors.platforms import STREAMING
 from engine.errors import NewerSchema, ReplymillError
+from engine.handoff import Reason
 from engine.keys import Direction
 from engine.lanes import Lanes
-from engine.messages import Conversation, Owner, Reply
+from engine.messages import Conversation, Owner, Reply, Source
 from engine.moves import Claim, Lane, Outcome, Release, Settled
 from engine.responder import Question
 from engine.settings import Settings
@@ -21,6 +22,7 @@ from engine.store import Client
 from engine.telemetry import Span, answering, queued, telemetry
 from engine.trace import Clock
 from engine.trail import answered_note
+from workers.handoffs import handed_over, reason_of
 from workers.newer import NEWER_WAIT, Newer
 from workers.outcomes import answered, kept_for_person, only, overdue, read, unreadable
 
@@ -114,6 +116,8 @@ class Turns:
             outcome = answered(held.lane, reply, question=asked, at=self.clock.now())
             note = answered_note(reply, door=door, question=asked if self._settings.trace_text else "")
             outcome = replace(outcome, note=note)
+            if reason := reason_of(held.question, reply, self._settings):
+                outcome = handed_over(outcome, reason, self._settings, sender=held.question.messages[0].sender)
             self._settle(held.lane, outcome, partial(self._on_committed, held.question, reply), span)
 
     def revise(self, questions: Sequence[Question]) -> list[Question]:
@@ -190,7 +194,7 @@ class Turns:
             return None
         lane = only(lane, *lane.entries[: len(messages)])
         if lane.owner is not Owner.BOT:
-            self._settle(lane, kept_for_person(lane, messages))
+            self._settle(lane, kept_for_person(lane, messages, self._settings))
             return None
         address = messages[0].address
         question = Question(
@@ -201,6 +205,9 @@ class Turns:
             claimed_at=time.monotonic(),
             streamed=address.platform in STREAMING,
         )
+        if reason := reason_of(question, None, self._settings):
+            self._hand_over(lane, question, reason)
+            return None
         self._held[question.key] = Held(lane, question)
         return question
 
@@ -210,6 +217,13 @@ class Turns:
         queued(self._spans, question.messages, until=claimed)
         batch = self.batches.get(int(reply.trace.get("batch_id", -1)), "")
         return answering(self._spans, question.messages, reply, at=claimed, batch=batch)
+
+    def _hand_over(self, lane: Lane, question: Question, reason: Reason) -> None:
+        """A person is to answer: nothing is made."""
+        reply = question.reply(self._settings.handing_over, Source.FALLBACK)
+        outcome = answered(lane, reply, question=question.text, at=self.clock.now())
+        handed = handed_over(outcome, reason, self._settings, sender=question.messages[0].sender)
+        self._settle(lane, handed, partial(self._on_committed, question, reply))
 
     def _settle(self, lane: Lane, outcome: Outcome, then: Callable[[], None] = lambda: None, span: Span | None = None) -> None:
         self._unsaved.append(Unsaved(lane, outcome, then, span or Span()))

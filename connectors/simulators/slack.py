@@ -27,6 +27,8 @@ class Slack(Simulator):
         self.refused: dict[str, str] = {}
         #: What every call for such a channel is refused with.
         self.closed: dict[str, str] = {}
+        #: Channels that the bot is not in.
+        self.outside: set[str] = set()
         #: Methods that this Slack does not have.
         self.missing: set[str] = set()
         #: By code or refresh token: what `oauth.v2.access` answers.
@@ -90,6 +92,7 @@ class Slack(Simulator):
             "chat.stopStream": self._stop,
             "chat.update": self._update,
             "conversations.history": self._history,
+            "conversations.info": self._info,
             "conversations.list": self._list,
             "conversations.replies": self._history,
         }
@@ -110,6 +113,9 @@ class Slack(Simulator):
 
     def _bot(self, _channel: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True, "bot": {"id": arguments.get("bot"), "app_id": "A1", "user_id": "UBOT"}}
+
+    def _info(self, channel: str, _arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "channel": {"id": channel, "name": "support", "is_member": channel not in self.outside}}
 
     def _post(self, channel: str, arguments: dict[str, Any]) -> dict[str, Any]:
         text = arguments.get("text", "")

@@ -48,6 +48,10 @@ class SimulatedTelegram(Simulator):
         self.unknown: set[int] = set()
         #: Groups that have become supergroups, and their new ids.
         self.migrated: dict[int, int] = {}
+        #: Groups with topics, the topics that were opened, and what the bot is in every group.
+        self.forums: set[int] = set()
+        self.topics: dict[int, str] = {}
+        self.status = "creator"
         #: How often a poll was ended by another one.
         self.conflicts = 0
         self._polls = 0
@@ -116,6 +120,9 @@ class SimulatedTelegram(Simulator):
             "getWebhookInfo": lambda _: {"url": "", "has_custom_certificate": False, "pending_update_count": 0} | self.webhook,
             "setMyCommands": self._set_commands,
             "sendMessage": self._send,
+            "getChat": self._get_chat,
+            "getChatMember": self._member,
+            "createForumTopic": self._create_topic,
             "sendChatAction": self._act,
             "sendMessageDraft": self._draft,
             "answerCallbackQuery": self._answer,
@@ -197,7 +204,25 @@ class SimulatedTelegram(Simulator):
         self._next_message += 1
         author = {"id": self.id, "is_bot": True, "first_name": "Shop"}
         place = {"id": chat, "type": "private" if chat > 0 else "supergroup"}
+        self.sent[-1]["message_id"] = self._next_message
         return {"message_id": self._next_message, "date": int(time.time()), "chat": place, "from": author, "text": seen}
+
+    def _get_chat(self, asked: dict[str, Any]) -> dict[str, Any]:
+        chat = self._chat(asked)
+        kind = "private" if chat > 0 else "supergroup"
+        return {"id": chat, "type": kind, "is_forum": chat in self.forums}
+
+    def _member(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self._chat(asked)
+        user = {"id": asked["user_id"], "is_bot": True, "first_name": "Shop"}
+        return {"user": user, "status": self.status}
+
+    def _create_topic(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if self._chat(asked) not in self.forums:
+            raise Refused(400, "Bad Request: the chat is not a forum")
+        self._next_message += 1
+        self.topics[self._next_message] = str(asked["name"])
+        return {"message_thread_id": self._next_message, "name": asked["name"], "icon_color": 7322096}
 
     def _act(self, asked: dict[str, Any]) -> bool:
         self._chat(asked)

@@ -1,8 +1,8 @@
 -- Takes one message. a: dir, ref, digests (of all its logical ids), suffix of ids, dedupe_ttl, item {id, cost, deadline, body, quiet,
 -- quiet_max}, lane_messages, lane_bytes, tenant_messages, turn and history {turns, ttl} for a conversation a person owns, notice (an
 -- item), sent once in `notice_every` when the lane is full, pause {turns, notice} or nil: beyond so many replies within a minute
--- there is no further one, record_ttl, tell (an item or nil), sent once in `notice_every` beside what waits, person {ttl, item} or nil:
--- the conversation goes to a person at once. Returns {verdict, id}: accepted, repeat, cancelled, owned, paused, full (the lane),
+-- there is no further one, record_ttl, tell (an item or nil), sent once in `notice_every` beside what waits, person (a hand, see
+-- `hand_on`, or nil): the conversation goes to a person at once, relay (an item or nil): the same for the people behind the bridge. Returns {verdict, id}: accepted, repeat, cancelled, owned, paused, full (the lane),
 -- crowded (the tenant).
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
@@ -44,12 +44,24 @@ for _, digest in ipairs(a.digests) do
   end
 end
 
-if call('EXISTS', P .. 'o:' .. a.ref) == 1 then
+local owner = P .. 'o:' .. a.ref
+if call('EXISTS', owner) == 1 then
   remember()
-  remember_turns(a.ref, { a.turn }, a.history)
   note(a.ref, short(a.item.id), 'h')
-  if call('GET', P .. 'o:' .. a.ref) == 'human' then
-    call('PEXPIRE', P .. 'o:' .. a.ref, a.history.ttl)
+  if call('GET', owner) == 'human' then
+    call('PEXPIRE', owner, math.max(a.history.ttl, call('PTTL', owner)))
+    call('PEXPIRE', P .. 'g:' .. a.ref, math.max(a.history.ttl, call('PTTL', owner)))
+  end
+  local before = call('LLEN', lane(a.dir, a.ref))
+  if before > 0 and before < a.lane_messages then
+    -- What came before it has not gone to history yet: whoever claims that takes this along.
+    a.item.quiet = 0
+    append(a.dir, a.ref, a.item)
+    return { 'owned', a.item.id }
+  end
+  remember_turns(a.ref, { a.turn }, a.history)
+  if a.relay and is_bridged(a.ref) then
+    post(a.ref, a.relay)
   end
   return { 'owned', a.item.id }
 end
@@ -78,8 +90,10 @@ if a.person then
   remember_turns(a.ref, { a.turn }, a.history)
   note(a.ref, short(a.item.id), 'h')
   settle('handed-over')
-  set_owner(a.ref, 'waiting', a.person.ttl)
-  append('out', a.ref, a.person.item)
+  hand_on(a.person)
+  if a.relay and is_bridged(a.ref) then
+    post(a.ref, a.relay)
+  end
   return { 'owned', a.item.id }
 end
 

@@ -1,7 +1,7 @@
 -- Commits one outcome if what it answers still stands at the head of the lane. a: dir, ref, token, pairs {{id, revision}...},
 -- owner ('bot': only while the bot owns it; 'person': only while it does not; '': always), turns, history {turns, ttl},
 -- out (items for the outbound lane), record {field, value...}, record_ttl, records (ids to write), dead {reason, ttl, tried (the attempt that
--- ended it, or '')} or nil, note (what the trace is told, or '').
+-- ended it, or '')} or nil, note (what the trace is told, or ''), hand (see `hand_on`, or nil).
 -- Either way a lease under that token ends. Returns committed, gone, changed or owned.
 
 local queue, state = lane(a.dir, a.ref), lease(a.dir, a.ref)
@@ -51,8 +51,14 @@ remember_turns(a.ref, a.turns, a.history)
 if a.owner == 'bot' and #a.out > 0 and call('INCR', P .. 'b:' .. a.ref) == 1 then
   call('PEXPIRE', P .. 'b:' .. a.ref, MINUTE)
 end
+local beside = a.owner == 'person' and not is_bridged(a.ref)
 for _, item in ipairs(a.out) do
-  append('out', a.ref, item)
+  if not (item.ref and beside) then
+    post(a.ref, item)
+  end
+end
+if a.hand then
+  hand_on(a.hand)
 end
 
 for position, id in ipairs(#a.record > 0 and a.records or {}) do

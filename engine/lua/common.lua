@@ -359,18 +359,55 @@ local function revise(ref)
 end
 
 -- Sets who answers. No answer that is being made can be committed after a change, not even after a change back. Waiting messages stay
--- in the lane: whoever claims them moves them to history.
-local function set_owner(ref, owner, ttl)
-  local kept = P .. 'o:' .. ref
-  if (call('GET', kept) or 'bot') ~= owner then
-    revise(ref)
-    note(ref, '-', 'o' .. owner)
+-- in the lane: whoever claims them moves them to history. Who waits for a person goes on waiting since when it began.
+local function set_owner(hand, before)
+  local kept, about = P .. 'o:' .. hand.ref, P .. 'g:' .. hand.ref
+  local changed = before ~= hand.owner
+  if changed then
+    revise(hand.ref)
+    note(hand.ref, '-', 'o' .. hand.owner .. ' ' .. hand.reason)
   end
-  if owner == 'bot' then
-    call('DEL', kept)
-  else
-    call('SET', kept, owner, 'PX', ttl)
+  if hand.owner == 'bot' then
+    call('DEL', kept, about)
+    call('ZREM', P .. 'handed', hand.ref)
+    return
   end
+  call('SET', kept, hand.owner, 'PX', hand.ttl)
+  if changed then
+    local fields = { 'address', blob(hand.address), 'reason', hand.reason, 'since', now, 'calls', 0 }
+    call('HSET', about, 'bridged', hand.bridged and 1 or 0, unpack(fields))
+  end
+  call('PEXPIRE', about, hand.ttl)
+  if hand.watch == 0 then
+    call('ZREM', P .. 'handed', hand.ref)
+  elseif changed or hand.owner == 'human' then
+    call('ZADD', P .. 'handed', now + hand.watch, hand.ref)
+  end
+end
+
+-- Puts a delivery on the lane it belongs to: what goes to the people behind the bridge has a lane of its own, in the same shard.
+local function post(ref, item)
+  append('out', item.ref or ref, item)
+end
+
+local function is_bridged(ref)
+  return call('HGET', P .. 'g:' .. ref, 'bridged') == '1'
+end
+
+-- Moves a conversation to another owner, unless the one it has is not in `from`; then nothing is said either. hand: ref, owner, from,
+-- reason, address, bridged, ttl of the owner, watch (ms until it is looked at, or 0), out (items). Returns the owner before.
+local function hand_on(hand)
+  local before = call('GET', P .. 'o:' .. hand.ref) or 'bot'
+  if string.find(hand.from, before, 1, true) then
+    local bridged = hand.bridged or is_bridged(hand.ref)
+    set_owner(hand, before)
+    for _, item in ipairs(hand.out) do
+      if bridged or not item.ref then
+        post(hand.ref, item)
+      end
+    end
+  end
+  return before
 end
 
 -- Recognises a repeat: the id under which the first of some logical ids was taken, or nil. All of them are known from then on.

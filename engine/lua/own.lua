@@ -1,4 +1,4 @@
--- Sets who answers a conversation. a: ref, owner, ttl. Returns how many messages wait.
+-- Sets who answers a conversation. a: ref, hand (see `hand_on`). Returns how many messages wait.
 
-set_owner(a.ref, a.owner, a.ttl)
+hand_on(a.hand)
 return call('LLEN', lane('in', a.ref))
