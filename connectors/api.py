@@ -3,7 +3,9 @@
 Addresses are the operator's own settings, never taken from a message.
 """
 
+import math
 import re
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple
@@ -116,7 +118,7 @@ class Api:
             return
         said = f"{self._platform} answered {status}"
         if status in _PASSING:
-            raise RetryLater(said, after=wait_asked(answer.headers.get("retry-after", "")))
+            raise RetryLater(said, after=wait_asked(answer.headers.get("retry-after", "")) or _until_reset(answer))
         if status >= 500:
             raise Unclear(said)
         raise DeliveryRefused(f"{said}: {self._beginning(raw)}")
@@ -158,6 +160,14 @@ async def examine(api: Api, what: str, path: str, *, told: Callable[[Any], str],
 def clocks(api: Api, what: str) -> tuple[Check, ...]:
     """A check of the clocks by the last answer, where they are too far apart."""
     return apart(what, api.heard.ahead if api.heard else None)
+
+
+def _until_reset(answer: httpx.Response) -> float:
+    """Seconds until the moment, in Unix time, at which a limit ends: what Intercom says in place of `Retry-After` [D]."""
+    text = answer.headers.get("x-ratelimit-reset", "").strip()
+    if not re.fullmatch(r"[0-9]{10}", text):
+        return 0.0
+    return wait_asked(str(max(0, math.ceil(int(text) - time.time()))))
 
 
 def _secrets(headers: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ from connectors.chatwoot_api import (
     MESSAGES,
     PER_SECONDS,
     assign,
+    by_agent,
     is_before,
     listed,
     look,
@@ -93,7 +94,11 @@ class Chatwoot:
             if event in _CONVERSATION_EVENTS:
                 return self._owned(request.name, read_as(found, StatusEvent))
             if event in {"message_created", "message_updated"}:
-                return self._said(request, event, read_as(found, Message))
+                message = read_as(found, Message)
+                if event == "message_created" and by_agent(found) and message.conversation.status == "pending":
+                    # Chatwoot leaves the conversation of a bot pending where an agent answers without opening it.
+                    return (Ownership(self._address(request.name, message.account.id, message.conversation.id), Owner.HUMAN),)
+                return self._said(request, event, message)
         except MalformedRequest as error:
             raise UnparseableMessage(str(error)) from error
         return ()
@@ -120,6 +125,8 @@ class Chatwoot:
             return await self._hand_over(delivery, api, place, seen)
         if seen and seen.get("status") != "pending":
             raise Withdrawn(f"the conversation is {ascii(seen.get('status'))[:40]}, no longer pending")
+        if any(by_agent(message) for message in shown(seen or {})):
+            raise Withdrawn("an agent has answered the conversation")
         if delivery.last:
             await stop_typing(api, place)
         return Receipt(delivery=delivery.id, platform_id=await post(api, place, delivery.reply.text, mark=delivery.id))

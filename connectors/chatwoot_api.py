@@ -100,6 +100,15 @@ def mark_of(message: Any) -> str:
     return str(attributes.get(_MARK, "")) if isinstance(attributes, dict) else ""
 
 
+def by_agent(message: Any) -> bool:
+    """Whether an agent wrote it for the customer; what we post with the token of a user bears our mark."""
+    if not isinstance(message, dict) or mark_of(message):
+        return False
+    sender = message.get("sender")
+    spoken = message.get("message_type") in ("outgoing", 1) and not message.get("private")
+    return spoken and isinstance(sender, dict) and sender.get("type") == "user"
+
+
 def marked(messages: Sequence[Any], delivery: Delivery) -> Receipt | None:
     """The receipt of a delivery, if it is among the messages."""
     for message in messages:

@@ -1,6 +1,7 @@
 """Calls to a platform's API: what is answered, and what every way of going wrong means for a delivery."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -63,6 +64,31 @@ def asked(url: str, *calls: tuple[Any, ...], timeout: float | None = None) -> li
         return found
 
     return asyncio.run(asking())
+
+
+@pytest.mark.parametrize(
+    ("headers", "least", "most"),
+    [
+        ({"x-ratelimit-reset": "{now+20}"}, 18, 21),
+        ({"x-ratelimit-reset": "{now-20}"}, 1, 1),
+        ({"x-ratelimit-reset": "{now+99999}"}, 3600, 3600),
+        ({"x-ratelimit-reset": "{now+20}", "retry-after": "7"}, 7, 7),
+        ({"x-ratelimit-reset": "20"}, 0, 0),
+        ({"x-ratelimit-reset": "soon"}, 0, 0),
+        ({"x-ratelimit-reset": ""}, 0, 0),
+    ],
+)
+def test_the_time_at_which_a_limit_ends_is_kept_where_no_pause_is_named(
+    board: Board, headers: dict[str, str], least: float, most: float
+) -> None:
+    now = int(time.time())
+    times = {"{now+20}": now + 20, "{now-20}": now - 20, "{now+99999}": now + 99_999}
+    found = {name: str(times.get(text, text)) for name, text in headers.items()}
+    board.go_wrong("/notes", Fault(status=429, headers=found))
+    (raised,) = asked(board.url, ("GET", "/notes"))
+
+    assert isinstance(raised, RetryLater)
+    assert least <= raised.after <= most
 
 
 def test_a_call_bears_the_headers_and_gives_what_is_answered(board: Board) -> None:

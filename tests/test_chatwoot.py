@@ -181,6 +181,45 @@ def test_what_no_customer_wrote_to_the_bot_is_none_of_its_business(fields: dict[
     assert parsed({**event, "event": "message_updated", **fields}) == ()
 
 
+#: An agent answers in the customer's sight.
+ANSWERED: dict[str, Any] = {"message_type": "outgoing", "sender": {"id": 1, "name": "Ann", "type": "user"}}
+
+
+def test_an_agent_who_answers_a_pending_conversation_has_it() -> None:
+    event = INBOX.written(INBOX.opened(1), "On its way.")
+
+    assert parsed({**event, **ANSWERED}) == (Ownership(ADDRESS, Owner.HUMAN),)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"private": True},
+        {"content_attributes": {"replymill_id": "abc-0"}},
+        {"sender": {"id": 1, "type": "agent_bot"}},
+        {"sender": None},
+        {"message_type": "template"},
+        {"message_type": "activity"},
+        {"event": "message_updated"},
+        {"conversation": {"id": 1, "status": "resolved"}},
+    ],
+)
+def test_notes_bots_automatic_messages_and_our_own_take_nothing_from_the_bot(fields: dict[str, Any]) -> None:
+    assert parsed({**INBOX.written(INBOX.opened(1), "On its way."), **ANSWERED, **fields}) == ()
+
+
+def test_a_pending_conversation_that_an_agent_answered_meanwhile_gets_no_reply(
+    chatwoot: SimulatedChatwoot, talk: Conversation
+) -> None:
+    chatwoot.answered(talk, "On its way.")
+    (raised,) = sent(chatwoot, delivery())
+    assert isinstance(raised, Withdrawn)
+
+    chatwoot.written(talk, "Thank you!")
+    sent(chatwoot, delivery())
+    assert len(talk.public()) == 2
+
+
 @pytest.mark.parametrize("content", [None, "", " \n"])
 def test_a_picture_alone_gets_a_notice(content: str | None) -> None:
     event = INBOX.written(INBOX.opened(1), content, attachments=[{"file_type": "image"}])

@@ -80,6 +80,11 @@ class SimulatedChatwoot(Simulator):
         message = self._kept(conversation, content, message_type=0, **fields)
         return self.event("message_created", conversation, message)
 
+    def answered(self, conversation: Conversation, content: str) -> dict[str, Any]:
+        """An agent answers the customer; the event it makes. A conversation of a bot stays pending."""
+        message = self._kept(conversation, content, message_type=1, sender={"id": 1, "name": "Ann", "type": "user"})
+        return self.event("message_created", conversation, message)
+
     def event(self, name: str, conversation: Conversation, message: dict[str, Any]) -> dict[str, Any]:
         """An event of a message."""
         words = {0: "incoming", 1: "outgoing", 2: "activity", 3: "template"}
