@@ -30,6 +30,7 @@ from connectors.chatwoot_api import (
 )
 from connectors.chatwoot_checks import checks
 from connectors.chatwoot_events import SCHEME, Message, StatusEvent, changed_by, delivery_of, inbound_of, is_for_us, probe
+from connectors.commonmark import to_markdown
 from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken, Times
 from connectors.links import Located, parts_of
 from connectors.signatures import verify
@@ -111,7 +112,7 @@ class Chatwoot:
         return Acknowledgement()
 
     def split(self, text: str) -> Sequence[str]:
-        return formatting.split(text, lambda part: len(part) <= LONGEST)
+        return formatting.split(text, lambda part: len(part) <= LONGEST // 4 or len(to_markdown(part)) <= LONGEST)
 
     def limits(self, delivery: Delivery) -> Sequence[Limit]:
         address = delivery.reply.address
@@ -129,7 +130,7 @@ class Chatwoot:
             raise Withdrawn("an agent has answered the conversation")
         if delivery.last:
             await stop_typing(api, place)
-        return Receipt(delivery=delivery.id, platform_id=await post(api, place, delivery.reply.text, mark=delivery.id))
+        return Receipt(delivery=delivery.id, platform_id=await post(api, place, to_markdown(delivery.reply.text), mark=delivery.id))
 
     async def find(self, delivery: Delivery) -> Receipt | None:
         """The reply among the last messages that the token may see.
@@ -228,7 +229,7 @@ class Chatwoot:
         marks = {mark_of(message) for message in shown(seen or {})}
         text, note_mark = delivery.reply.text, f"{delivery.id}/note"
         if text and not marks & {delivery.id, note_mark}:
-            await post(api, place, text, mark=delivery.id)
+            await post(api, place, to_markdown(text), mark=delivery.id)
         if note_mark not in marks:
             await post(api, place, note(text), mark=note_mark, private=True)
         await assign(api, place, self._bots[delivery.reply.address.channel.partition("/")[0]].team_id)

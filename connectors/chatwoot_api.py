@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 
 from connectors.api import Api
+from connectors.commonmark import to_markdown
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater
 from engine.messages import Delivery, Receipt
 
@@ -82,7 +83,7 @@ async def assign(api: Api, place: str, team: str) -> None:
 
 def note(text: str) -> str:
     """What the agents read; a mention in what the bot said calls nobody."""
-    said = text.replace("mention://", "mention:")
+    said = to_markdown(text).replace("mention://", "mention:")
     return "Replymill gives this conversation to a person." + (f" It said last:\n\n{said}" if said else "")
 
 

@@ -17,6 +17,7 @@ import msgspec
 from connectors import sunshine_events
 from connectors.api import Api
 from connectors.bodies import read_as
+from connectors.commonmark import to_markdown
 from connectors.contract import Acknowledgement, Check, Inbound, Request, Taken, Times
 from connectors.formatting import split, to_html, to_plain, utf16
 from connectors.signatures import Method, Scheme, verify
@@ -217,12 +218,14 @@ def _passed(account: SunshineApp, active: Integration | None) -> bool:
 
 def _content(text: str) -> dict[str, str]:
     """Text as it is where it has no formatting, Markdown otherwise."""
-    return {"type": "text", "text" if to_plain(text) == text else "markdownText": text}
+    return {"type": "text", "text": text} if to_plain(text) == text else {"type": "text", "markdownText": to_markdown(text)}
 
 
 def _fits(part: str) -> bool:
     """The platform turns Markdown into HTML and refuses what is too long then; ours is measured in place of its."""
-    return utf16(part) <= LONGEST and (to_plain(part) == part or utf16(to_html(part)) <= LONGEST)
+    if to_plain(part) == part:
+        return utf16(part) <= LONGEST
+    return max(utf16(part), utf16(to_html(part)), utf16(to_markdown(part))) <= LONGEST
 
 
 def _first_id(said: Mapping[str, Any]) -> str:

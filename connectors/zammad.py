@@ -102,6 +102,8 @@ class Zammad:
         ticket, articles = await load(api, ticket_id)
         posted = marks_of(articles)
         known = await self._learned(self._desks[delivery.reply.address.channel])
+        if known.is_gone(ticket.get("state"), ticket.get("state_id")) and delivery.id not in posted:
+            raise DeliveryRefused(f"the ticket is {ascii(ticket.get('state'))[:40]}, and nobody reads it any more")
         ours = await is_ours(api, ticket, known)
         if delivery.action is Action.HAND_OVER and ours:
             return await self._hand_over(delivery, api, ticket, articles, known)

@@ -26,7 +26,8 @@ _FRESH: Mapping[int, str] = MappingProxyType(
 )
 _NAMED: Mapping[str, str] = MappingProxyType({name: name for name in _FRESH.values()} | {"pending close": "pending action"})
 #: Types of states in which a conversation is over, and in which somebody is to work on it.
-_OVER, _OPEN = frozenset({"closed", "merged", "removed"}), frozenset({"new", "open"})
+_GONE = frozenset({"merged", "removed"})
+_OVER, _OPEN = _GONE | {"closed"}, frozenset({"new", "open"})
 
 #: What was learned is good for so many seconds; after a failure it is asked again after fewer.
 GOOD_FOR, AGAIN = 3600.0, 60.0
@@ -48,6 +49,10 @@ class Known:
 
     def is_over(self, state: Any, state_id: Any) -> bool:
         return self._kind(state, state_id) in _OVER
+
+    def is_gone(self, state: Any, state_id: Any) -> bool:
+        """Whether nobody reads it any more: it was merged into another, or removed."""
+        return self._kind(state, state_id) in _GONE
 
     def is_open(self, state: Any, state_id: Any) -> bool:
         return self._kind(state, state_id) in _OPEN

@@ -440,6 +440,14 @@ def test_the_bot_is_silent_while_an_agent_has_the_conversation(
 # -- replies -----------------------------------------------------------------------------------------------------------------------
 
 
+def test_a_reply_holds_no_html_and_loads_no_image(chatwoot: SimulatedChatwoot, talk: Conversation) -> None:
+    text = "**Yes** <img src=x onerror=alert(1)> ![x](https://e.example/leak)"
+    sent(chatwoot, delivery(text), delivery(text, action=Action.HAND_OVER, part=1))
+
+    assert talk.public() == [r"**Yes** &lt;img src=x onerror=alert(1)> \![x](https://e.example/leak)"] * 2
+    assert "<img" not in talk.notes()[0]
+
+
 def test_a_reply_is_posted_as_markdown_into_its_conversation(chatwoot: SimulatedChatwoot, talk: Conversation) -> None:
     (receipt,) = sent(chatwoot, delivery())
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import redis
 
 from connectors.simulators import chatwoot, freshchat, intercom, sunshine, zammad, zendesk
-from engine.accounts import Account, ChatwootBot, FreshchatBot, IntercomApp, SunshineApp, ZammadDesk, ZendeskDesk
+from engine.accounts import Account, ChatwootBot, FreshchatBot, IntercomApp, SunshineApp, TelegramBot, ZammadDesk, ZendeskDesk
 from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import InboundMessage
@@ -73,6 +74,21 @@ def a_zendesk() -> Tool:
     return Tool(ZendeskDesk(**KNOWN, **where, webhook_secret=zendesk.WEBHOOK_SECRET, bot_user_id=str(zendesk.BOT_ID)), asked)
 
 
+def a_telegram() -> Tool:
+    numbers = iter(range(1, 100))
+
+    def asked(place: int, text: str) -> Signed:
+        chat = {"id": 42 + place, "type": "private", "first_name": "Anna"}
+        number = next(numbers)
+        sender = {"id": 42 + place, "is_bot": False, "first_name": "Anna"}
+        message = {"message_id": number, "date": int(time.time()), "chat": chat, "from": sender, "text": text}
+        headers = {"x-telegram-bot-api-secret-token": SECRET, "content-type": "application/json"}
+        return headers, json.dumps({"update_id": number, "message": message}).encode()
+
+    where = {"webhook_url": "https://bot.example.com/telegram/desk", "api_base_url": "http://127.0.0.1:9"}
+    return Tool(TelegramBot(**KNOWN, token="123456:a-token-of-the-tests", webhook_secret=SECRET, **where), asked)
+
+
 def of_sunshine(*events: dict[str, Any]) -> Signed:
     headers = {"x-api-key": sunshine.WEBHOOK_SECRET, "content-type": "application/json"}
     return headers, json.dumps(sunshine.request_of(*events)).encode()
@@ -122,6 +138,7 @@ TOOLS: dict[str, Callable[[], Tool]] = {
     "sunshine": a_sunshine,
     "intercom": an_intercom,
     "freshchat": a_freshchat,
+    "telegram": a_telegram,
 }
 
 

@@ -372,6 +372,12 @@ def test_a_reply_is_a_message_of_the_business_that_bears_its_delivery(app: Sunsh
     assert (plain.platform_id, formatted.platform_id) == (first["id"], second["id"])
 
 
+def test_a_reply_holds_no_html_and_loads_no_image(app: SunshineSimulator) -> None:
+    send(app, delivery("**Yes** <b> ![x](https://e.example/leak)"))
+
+    assert talk(app).messages[0]["content"]["markdownText"] == r"**Yes** &lt;b> \![x](https://e.example/leak)"
+
+
 def test_the_address_of_the_api_may_have_a_path(app: SunshineSimulator) -> None:
     (receipt,) = send(app, delivery(), base_url=f"{app.url}/sc")
 

@@ -532,7 +532,7 @@ def test_the_echo_of_a_reply_starts_nothing(zammad: SimulatedZammad, ticket: Tic
     assert parsed(zammad.triggered(ticket)) == ()
 
 
-@pytest.mark.parametrize("change", [{"owner": AGENT}, {"state": "closed"}, {"state": "merged"}])
+@pytest.mark.parametrize("change", [{"owner": AGENT}, {"state": "closed"}])
 def test_a_ticket_that_an_agent_took_or_closed_meanwhile_gets_no_reply(
     zammad: SimulatedZammad, ticket: Ticket, change: dict[str, Any]
 ) -> None:
@@ -541,6 +541,17 @@ def test_a_ticket_that_an_agent_took_or_closed_meanwhile_gets_no_reply(
     (raised,) = sent(zammad, delivery())
 
     assert isinstance(raised, Withdrawn)
+    assert ticket.by_bot() == []
+
+
+@pytest.mark.parametrize("state", ["merged", "removed"])
+@pytest.mark.parametrize("action", [Action.NONE, Action.HAND_OVER])
+def test_a_ticket_that_is_no_more_refuses_its_reply(zammad: SimulatedZammad, ticket: Ticket, state: str, action: Action) -> None:
+    ticket.state = state
+    (raised,) = sent(zammad, delivery(action=action))
+
+    assert isinstance(raised, DeliveryRefused)
+    assert state in str(raised)
     assert ticket.by_bot() == []
 
 
