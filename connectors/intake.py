@@ -180,7 +180,7 @@ class Intake:
         if not self.settings.turns_per_minute or not platform.bots_meet:
             return None
         notice = self._fixed(message.address, f"pause-{self._id(message)}-0", self.settings.paused)
-        return Pause(self.settings.turns_per_minute, notice)
+        return Pause(self.settings.turns_per_minute, notice, hourly=self.settings.turns_per_hour)
 
     def _circumstances(self, platform: Platform, message: InboundMessage) -> Circumstances:
         """Where bots may meet each other, and while many messages wait."""

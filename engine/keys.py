@@ -32,6 +32,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `w:<ref>` | string | ten minutes | accept | accept | the person was told of the long wait |
 | `p:<ref>` | string | as long as the pause | accept | accept | the notice that the bot pauses was sent |
 | `b:<ref>` | string | a minute | commit | accept | replies of the bot in this minute: two bots that answer each other stop |
+| `y:<ref>` | string | an hour | commit | accept | replies of the bot in this hour: so do two that are slow |
 | `v:<id>` | hash | `feedback_ttl` | rate | look | what the person thinks of the reply: `up` or `down` |
 | `t:<tenant>` | string, at most 16 kB | `trace_ttl` after its last event | all moves of its messages | trail | the trace of a conversation, a line for each event |
 | `mark` | string, empty | always | moves that wait for the disk | nobody | a write of their own for WAITAOF to wait for: see `engine.durability` |

@@ -90,7 +90,7 @@ class Lanes(Arguments):
             "record_ttl": ms(settings.record_ttl),
         }
         if given and given.pause:
-            arguments["pause"] = {"turns": given.pause.turns, "notice": self.posted(given.pause.notice, blobs)}
+            arguments["pause"] = given.pause.most | {"notice": self.posted(given.pause.notice, blobs)}
         if given and given.tell:
             arguments["tell"] = self.posted(given.tell, blobs)
         if given and given.person:

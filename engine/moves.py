@@ -56,10 +56,17 @@ class Settled(StrEnum):
 
 @dataclass(frozen=True)
 class Pause:
-    """Beyond so many replies in a minute the bot pauses, and says so once: whoever it talks to may be a bot too."""
+    """Beyond so many replies the bot pauses, and says so once: whoever it talks to may be a bot too."""
 
+    #: In a minute.
     turns: int
     notice: Delivery
+    #: In an hour, which two slow bots reach; 0: any number.
+    hourly: int = 0
+
+    @property
+    def most(self) -> dict[str, Any]:
+        return {"turns": self.turns, "hourly": self.hourly}
 
 
 @dataclass(frozen=True)

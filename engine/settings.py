@@ -142,6 +142,7 @@ class Settings(Staffing):
     turns_per_minute: int = setting(
         10, values.whole(0, 1000), "replies to one chat in a minute before the bot pauses, as the other may be a bot; 0: never"
     )
+    turns_per_hour: int = setting(60, values.whole(0, 10_000), "the same in an hour, which two slow bots reach; 0: any number")
     deliveries: int = setting(32, values.whole(1, 1024), "replies one delivery worker sends at a time")
     drain_timeout: float = setting(20.0, values.number(0, 3600), "seconds a stopping process may take to finish what it holds")
     transcribe: str = setting(

@@ -21,7 +21,7 @@ class Texts:
     )
     no_text: str = setting("I can only read text. Please type your question.", values.text, "sent for a message without text")
     paused: str = setting(
-        "I have said a lot here within a minute and pause, without answering this. Please send it again in a minute.",
+        "I have said a lot here and pause for a while, without answering this. Please send it again later.",
         values.text,
         "sent once when the bot pauses",
     )

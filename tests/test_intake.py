@@ -412,3 +412,24 @@ def test_two_bots_that_answer_each_other_stop(settings: Settings, redis_client: 
     assert desk.lanes.look(desk.lanes.message_id(TO, "id 5")).run(redis_client).record["state"] == "paused"
     desk.advance(61)
     assert say(9) == "accepted"
+
+
+def test_two_slow_bots_that_answer_each_other_stop_too(settings: Settings, redis_client: redis.Redis) -> None:
+    class Meeting(Webhook):
+        bots_meet = True
+
+    configured = dataclasses.replace(with_endpoint(settings), turns_per_minute=3, turns_per_hour=5)
+    desk = Desk(redis_client, Lanes(settings))
+    states = []
+    for number in range(8):
+        said = _said(TO, f"answer {number}", f"id {number}")
+        states.append(with_intake(configured, lambda intake, said=said: intake.settle(Meeting(configured), said)).state)  # type: ignore[misc]
+        for lane in desk.claim().lanes:
+            desk.commit(lane, replies=1, to=TO)
+        desk.advance(31)
+
+    (lane,) = redis_client.scan_iter(match=f"{desk.shard.prefix}out:q:*")
+    posted = [Delivery.decode(raw.partition(b"\n")[2]).reply.text for raw in redis_client.lrange(lane, 0, -1)]
+
+    assert states == ["accepted"] * 5 + ["paused"] * 3
+    assert posted == ["an answer"] * 5 + [settings.paused]

@@ -72,13 +72,18 @@ local function settle(state)
   call('PEXPIRE', record, a.record_ttl)
 end
 
--- Two bots that answer each other stop here.
-if a.pause and tonumber(call('GET', P .. 'b:' .. a.ref) or 0) >= a.pause.turns then
+-- Two bots that answer each other stop here, however slow they are; `hourly` is missing where an older version asks.
+local function spent(window, most)
+  return most and most > 0 and tonumber(call('GET', P .. window .. a.ref) or 0) >= most
+end
+
+if a.pause and (spent('b:', a.pause.turns) or spent('y:', a.pause.hourly)) then
   remember()
   remember_turns(a.ref, { a.turn }, a.history)
   note(a.ref, short(a.item.id), 'q')
   settle('paused')
-  if call('SET', P .. 'p:' .. a.ref, 1, 'NX', 'PX', math.max(1, call('PTTL', P .. 'b:' .. a.ref))) then
+  local over = call('PTTL', P .. (spent('y:', a.pause.hourly) and 'y:' or 'b:') .. a.ref)
+  if call('SET', P .. 'p:' .. a.ref, 1, 'NX', 'PX', math.max(1, over)) then
     append('out', a.ref, a.pause.notice)
   end
   return { 'paused', a.item.id }

@@ -48,8 +48,12 @@ elseif ours then
 end
 
 remember_turns(a.ref, a.turns, a.history)
-if a.owner == 'bot' and #a.out > 0 and call('INCR', P .. 'b:' .. a.ref) == 1 then
-  call('PEXPIRE', P .. 'b:' .. a.ref, MINUTE)
+if a.owner == 'bot' and #a.out > 0 then
+  for window, life in pairs({ ['b:'] = MINUTE, ['y:'] = 60 * MINUTE }) do
+    if call('INCR', P .. window .. a.ref) == 1 then
+      call('PEXPIRE', P .. window .. a.ref, life)
+    end
+  end
 end
 local beside = a.owner == 'person' and not is_bridged(a.ref)
 for _, item in ipairs(a.out) do
