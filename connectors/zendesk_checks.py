@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,8 @@ _WRITERS = frozenset({"agent", "admin"})
 _LIMITED = {"1": "a light agent", "3": "a contributor"}
 _TOKEN = "see that base URL, e-mail and API token belong together, and that Zendesk API, Settings, allows token access"  # noqa: S105 - advice
 
+#: Fields of the body without which a webhook is a dead letter.
+_NEEDED = tuple(field.name for field in msgspec.structs.fields(Body) if field.required)
 _HOOKS = "Admin Center, Webhooks, and Triggers: docs/zendesk.md says how they are"
 
 
@@ -56,9 +58,7 @@ async def _webhook(api: Api, what: str, account: ZendeskDesk) -> list[Check]:
         number = plain(one.get("id"))
         ours = str(one.get("endpoint")).rstrip("/").endswith(f"/zendesk/{account.name}")
         secret = await _secret(api, number) if ours and number else ""
-        used = triggers is None or any(_sends(trigger, number) for trigger in triggers)
-        lacks = "" if used else "no active trigger sends it"
-        hooks.append(Hook(one.get("endpoint"), one.get("status") != "inactive", secret, lacks))
+        hooks.append(Hook(one.get("endpoint"), one.get("status") != "inactive", secret, _lacks(triggers, number)))
     return [judged(what, f"/zendesk/{account.name}", hooks, account.webhook_secret, _HOOKS)]
 
 
@@ -70,13 +70,24 @@ async def _secret(api: Api, number: str) -> str:
     return plain(found.get("secret"), 1024)
 
 
-def _sends(trigger: Mapping[str, Any], number: str) -> bool:
+def _lacks(triggers: Sequence[Mapping[str, Any]] | None, number: str) -> str:
+    """What is amiss with the triggers that send a webhook: each may send a body of its own."""
+    if triggers is None:
+        return ""
+    bodies = [body for trigger in triggers for body in _bodies(trigger, number)]
+    if not bodies:
+        return "no active trigger sends it"
+    missing = [name for name in _NEEDED if not all(f'"{name}"' in body for body in bodies)]
+    return f"the body of its trigger lacks {', '.join(missing)}" if missing else ""
+
+
+def _bodies(trigger: Mapping[str, Any], number: str) -> Iterator[str]:
+    """The bodies that a trigger sends to a webhook."""
     actions = trigger.get("actions")
     for action in actions if isinstance(actions, list) else ():
-        value = action.get("value") if isinstance(action, dict) else None
-        if isinstance(value, list) and value and action.get("field") == "notification_webhook" and plain(value[0]) == number:
-            return True
-    return False
+        value = action.get("value") if isinstance(action, dict) and action.get("field") == "notification_webhook" else None
+        if isinstance(value, list) and len(value) > 1 and plain(value[0]) == number:
+            yield str(value[1])
 
 
 def probe(account: ZendeskDesk, secret: bytes) -> Request:

@@ -713,15 +713,25 @@ def test_the_doctor_sees_the_webhook_where_the_bot_is_an_administrator(
     zendesk: ZendeskSimulator, hook: dict[str, Any], action: str, secret: str, found: str, well: bool
 ) -> None:
     zendesk.webhooks = [{"id": "W1", "endpoint": ENDPOINT, "status": "active", **hook}]
-    zendesk.triggers = [
-        {"actions": [{"field": "status", "value": "open"}, {"field": "notification_webhook", "value": [action, "{}"]}]}
-    ]
+    notify = {"field": "notification_webhook", "value": [action, json.dumps(triggered())]}
+    zendesk.triggers = [{"actions": [{"field": "status", "value": "open"}, notify]}]
     zendesk.signing_secret = secret
     *_, webhook = checked(zendesk)
 
     assert (webhook.what, webhook.ok) == ("zendesk shop webhook", well)
     assert found in webhook.found
     assert secret not in repr(webhook)
+
+
+def test_the_doctor_says_what_the_body_of_a_trigger_lacks(zendesk: ZendeskSimulator) -> None:
+    body = triggered()
+    del body["updater_role"], body["comment_id"]
+    notify = {"field": "notification_webhook", "value": ["W1", json.dumps(body)]}
+    zendesk.webhooks = [{"id": "W1", "endpoint": ENDPOINT, "status": "active"}]
+    zendesk.triggers = [{"actions": [notify]}]
+    *_, webhook = checked(zendesk)
+
+    assert (webhook.ok, webhook.found) == (False, "the body of its trigger lacks comment_id, updater_role")
 
 
 def test_the_doctor_says_that_the_clocks_differ(zendesk: ZendeskSimulator) -> None:
