@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,17 +29,14 @@ from connectors.zammad import LONGEST, Zammad
 from connectors.zammad_api import text_of
 from engine.accounts import ZammadDesk
 from engine.errors import DeliveryRefused, RejectedRequest, RetryLater, Unclear, UnparseableMessage, Withdrawn
-from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Reply, Source
-from engine.moves import Outcome
 from engine.settings import Settings
-from engine.store import connect_async
+from tests import tools
 from tests.conftest import wait_for
 from tests.desk import Desk
 from tests.doors import Door, opened, ready
-from workers.delivering import Delivering
-from workers.loop import LoopThread
+from tests.tools import waiting
 
 pytestmark = pytest.mark.one_redis
 
@@ -94,30 +90,13 @@ def parsed(payload: dict[str, Any] | bytes, **headers: str) -> tuple[Any, ...]:
     return PLATFORM.parse(Request("desk", headers, body))
 
 
-def waiting(door: Door, client: redis.Redis) -> list[str]:
-    """The texts that wait to be answered, of every ticket."""
-    lanes = Lanes(door.settings)
-    claim = lanes.claim(lanes.shards[0], Direction.IN, items=32, tokens=10**6, empty=True).run(client)
-    return [InboundMessage.from_entry(entry).text for lane in claim.lanes for entry in lane.entries]
-
-
 def delivery(text: str = "It is **not**.", *, action: Action = Action.NONE, part: int = 0, **fields: Any) -> Delivery:
     reply = Reply(in_reply_to=("abc",), address=ADDRESS, text=text, source=Source.MODEL)
     return Delivery(id=f"abc-{part}", reply=msgspec.structs.replace(reply, **fields), part=part, action=action)
 
 
-def attempt(settings: Settings, *steps: tuple[str, Delivery]) -> list[Any]:
-    """What each call of the platform gives, one after the other: its result, or the error it raised."""
-
-    async def calling() -> list[Any]:
-        platform = Zammad(settings)
-        results: list[Any] = []
-        for name, argument in steps:
-            results += await asyncio.gather(getattr(platform, name)(argument), return_exceptions=True)
-        await platform.close()
-        return results
-
-    return asyncio.run(calling())
+def attempt(settings: Settings, *steps: tuple[str, Any]) -> list[Any]:
+    return tools.attempt(lambda: Zammad(settings), *steps)
 
 
 def sent(zammad: SimulatedZammad, *deliveries: Delivery, **desk: Any) -> list[Any]:
@@ -696,36 +675,13 @@ def test_a_group_that_is_gone_is_said(zammad: SimulatedZammad, ticket: Ticket) -
 # -- the whole way -----------------------------------------------------------------------------------------------------------------
 
 
-def queued(client: redis.Redis, settings: Settings, payload: dict[str, Any], text: str) -> None:
-    """The message of a webhook is answered; the reply waits to be delivered."""
-    lanes = Lanes(settings)
-    (message,) = parsed(payload)
-    accepted = lanes.accept(message, deadline=60, quiet=(0, 0), notice=delivery("full")).run(client)
-    lane = Desk(client, lanes).take()
-    reply = msgspec.structs.replace(delivery(text).reply, in_reply_to=(accepted.id,), reference=message.dedupe_ids[0])
-    outcome = Outcome(deliveries=(Delivery(id=f"{accepted.id}-0", reply=reply),), record={"state": "answered"})
-    assert lanes.commit(lane, outcome).run(client) == "committed"
+def queued(client: redis.Redis, settings: Settings, event: dict[str, Any], text: str) -> None:
+    (message,) = parsed(event)
+    tools.queued(client, settings, message, delivery(text))
 
 
 def delivered(settings: Settings, done: Callable[[], bool]) -> None:
-    """The delivery loop runs until the condition holds."""
-
-    async def main() -> None:
-        client = await connect_async(settings)
-        try:
-            loop = Delivering(settings, client, {"zammad": Zammad(settings)}, name="deliver@tests")
-            thread = LoopThread("deliver", lambda thread: None, patience=60)
-            running = asyncio.create_task(loop.run(thread))
-            give_up = time.monotonic() + 20
-            while not done():
-                assert time.monotonic() < give_up
-                await asyncio.sleep(0.01)
-            thread.stop()
-            await running
-        finally:
-            await client.aclose()
-
-    asyncio.run(main())
+    tools.delivered(settings, Zammad(settings), done)
 
 
 def test_a_reply_whose_connection_broke_is_there_once(
