@@ -87,7 +87,7 @@ def run_plain(name: str, size: Size = SIZE) -> Result:
     """A plain program under the faults that apply to it."""
     sized = replace(size, platforms=(PLATFORM[name],))
     plan = Plan.make(SEED, sized, list(plain.APPLY[name]))
-    with tempfile.TemporaryDirectory() as folder, plain.WORLDS[name](Path(folder)) as world:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, plain.WORLDS[name](Path(folder)) as world:
         return Run(world, plan, deadline=DEADLINE, unclear="at-least-once", tell=lambda _: None).carry_out()
 
 

@@ -87,6 +87,7 @@ def bolt(folder: Path) -> Iterator[World]:
     """A Bolt app."""
     with ExitStack() as stack:
         side, port = SlackSide(), embedded.free_port()
+        side.marked = False
         stack.enter_context(side.server)
         account = side.environ()
         command = ("tests.bench.plain_bolt", str(port), account["SLACK_CHAOS_API_BASE_URL"], account["SLACK_CHAOS_SIGNING_SECRET"])

@@ -161,6 +161,8 @@ class SlackSide(Side):
 
     def __init__(self) -> None:
         super().__init__()
+        #: A reply bears our metadata once it is whole.
+        self.marked = True
         self._secret = secrets.token_hex(16)
         self.server = self._slack = _keeping(Slack, self.keep)()
 
@@ -202,7 +204,7 @@ class SlackSide(Side):
         return sorted(found, key=lambda post: post.at)
 
     def _read(self, at: float, conversation: int, message: Mapping[str, Any]) -> Post:
-        if message.get("metadata"):
+        if message.get("metadata") or not self.marked:
             return self._post(at, conversation, str(message["text"]))
         return Post(platform=self.platform, conversation=conversation, at=at, kind=Kind.LEFT_OVER)
 
