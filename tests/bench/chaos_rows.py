@@ -80,7 +80,7 @@ def chaos_plain() -> Row:
 
 #: The platform of each program.
 PLATFORM = {"bolt": "slack", "telegram": "telegram", "celery": "webhook"}
-KINDS = ("accepted", "answered", "lost", "twice", "repeated", "reordered")
+KINDS = ("accepted", "answered", "handed_over", "lost", "twice", "repeated", "reordered")
 
 
 def run_plain(name: str, size: Size = SIZE) -> Result:
