@@ -124,11 +124,11 @@ def _owner_in(ticket: Ticket) -> int | str | None:
 
 
 def _answered(event: Event, known: Known) -> bool:
-    """Whether an agent has just answered the customer, with or without owning the ticket."""
+    """Whether an agent has just answered the customer, with or without owning the ticket; not where it may have been the bot."""
     article = event.article
     if article.sender != "Agent" or article.internal is not False or is_marked(article.preferences):
         return False
-    return _is_news(event) and article.created_by_id not in (known.bot or None, NOBODY_ID)
+    return bool(known.bot) and article.created_by_id not in (None, known.bot, NOBODY_ID) and _is_news(event)
 
 
 def _given_back(event: Event, known: Known, *, assigned: bool) -> bool:

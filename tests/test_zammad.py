@@ -399,7 +399,10 @@ def test_an_agent_who_answers_a_ticket_that_nobody_owns_has_it() -> None:
     assert owner_in(TRIGGERS.changed(ticket, owner=1, state="open"), BOTS_OWN) == [Owner.BOT]
     assert owner_in(TRIGGERS.written(ticket, "for us", internal=True, **fields), BOTS_OWN) == []
     assert owner_in(TRIGGERS.written(ticket, "the bot's", sender="Agent", created_by_id=BOT), BOTS_OWN) == []
-    assert owner_in(TRIGGERS.written(ticket, "the bot's", preferences={"replymill_id": "abc-0"}, **fields)) == []
+    assert owner_in(TRIGGERS.written(ticket, "the bot's", preferences={"replymill_id": "abc-0"}, **fields), BOTS_OWN) == []
+    # Nobody can tell who that was.
+    assert owner_in(TRIGGERS.written(ticket, "On its way.", sender="Agent", created_by_id=None), BOTS_OWN) == []
+    assert owner_in(TRIGGERS.written(ticket, "On its way.", **fields)) == []
 
 
 @pytest.mark.parametrize("name", ["geschlossen", "fertig"])
