@@ -67,7 +67,7 @@ class Lookup:
 
     async def _by_name(self, name: str) -> Trail:
         """`platform/channel/thread`, where a channel may have slashes of its own; of a webhook also `webhook/<name>/<its id>`."""
-        for address, logical_id in _readings(self.settings, name):
+        for address, logical_id in readings(self.settings, name):
             found = await self._at(address, logical_id)
             if found.events or found.waiting:
                 return found
@@ -82,7 +82,7 @@ class Lookup:
         return found.about(found.id)
 
 
-def _readings(settings: Settings, name: str) -> Iterator[tuple[Address, str]]:
+def readings(settings: Settings, name: str) -> Iterator[tuple[Address, str]]:
     """What a name may mean: each way to cut it into channel and thread, and a webhook's own id of a message."""
     platform, _, rest = name.partition("/")
     account = rest.partition("/")[0]

@@ -17,15 +17,19 @@ from connectors.simulators.telegram import SimulatedTelegram
 from engine.lanes import Lanes
 from engine.messages import Address, Role
 from engine.settings import Settings
-from tests import test_slack
+from tests import test_slack, test_telegram
 from tests.conftest import wait_for
 from tests.desk import Desk
 from tests.doors import Door, Receiver, opened, ready, with_endpoint
 from tests.loops import posting
 from tests.test_slack import with_app
+from tests.test_telegram import with_bot
+from workers import doctor_platforms
 
 pytestmark = pytest.mark.one_redis
 
+#: Makes messages; never started.
+MESSAGES = SimulatedTelegram()
 STAFF = "C0STAFF"
 GROUP = -1_009_999
 
@@ -61,8 +65,8 @@ class Scene:
             found.setdefault(message.get("thread_ts") or message["ts"], []).append(message["text"])
         return found
 
-    def agent(self, text: str, root: str, *, event_id: str = "", ts: str = "", **fields: Any) -> Any:
-        """Somebody writes in a thread of the channel."""
+    def agent(self, text: str, root: str, *, event_id: str = "", ts: str = "", **fields: Any) -> None:
+        """Somebody writes in a thread of the channel; while it is being opened Slack tries again."""
         number = next(self._count)
         said = test_slack.spoken(
             text,
@@ -72,9 +76,7 @@ class Scene:
             thread_ts=root,
             **fields,
         )
-        answer = test_slack.post(self.door, said)
-        assert answer.status_code == 200
-        return answer
+        wait_for(lambda: test_slack.post(self.door, said).status_code == 200)
 
     def owner(self, conversation: str = "ann") -> str:
         lanes, address = self.desk.lanes, user(conversation)
@@ -257,4 +259,128 @@ def test_an_agent_who_writes_again_after_giving_back_takes_the_conversation(scen
     wait_for(lambda: scene.owner() == "bot")
     scene.agent("One more thing.", root)
     wait_for(lambda: "One more thing." in scene.heard())
+    assert scene.owner() == "human"
+
+
+# -- a group of Telegram --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def group(staged: tuple[ExitStack, Receiver, Settings], redis_client: redis.Redis) -> Scene:
+    """With a bridge to a group of Telegram, by the bot that users write to as well."""
+    stack, receiver, settings = staged
+    telegram = stack.enter_context(SimulatedTelegram())
+    with_webhook = with_bot(settings, api_base_url=telegram.url, webhook_url=test_telegram.HOOK)
+    settings = dataclasses.replace(with_webhook, bridge=f"telegram:shop/{GROUP}", bridge_mention="@helpers")
+    door = stack.enter_context(opened(settings))
+    wait_for(lambda: ready(door) and telegram.commands)
+    stack.enter_context(posting(settings))
+    return Scene(door, Desk(redis_client, Lanes(settings)), receiver, telegram=telegram)
+
+
+def posts(scene: Scene, chat: int) -> list[dict[str, Any]]:
+    """What the bot wrote in a chat."""
+    assert scene.telegram is not None
+    return [one for one in scene.telegram.sent if int(one["chat_id"]) == chat]
+
+
+def push(scene: Scene, content: dict[str, Any]) -> None:
+    """An update, sent again as Telegram does until it is taken."""
+    wait_for(lambda: test_telegram.push(scene.door, content).status_code == 200)
+
+
+def answers(scene: Scene, text: str, to: int, **fields: Any) -> dict[str, Any]:
+    """Somebody in the group answers a message of the bot."""
+    assert scene.telegram is not None
+    bot = {"id": test_telegram.ME, "is_bot": True, "first_name": "Shop"}
+    replied = scene.telegram.message("before", chat=GROUP) | {"message_id": to, "from": bot}
+    return {
+        "update_id": next(scene._count) + 50_000,
+        "message": scene.telegram.message(text, chat=GROUP, reply_to_message=replied, **fields),
+    }
+
+
+def wishes_a_person(scene: Scene, chat: int = 42) -> dict[str, Any]:
+    """A user asks for a person; what opens the thread."""
+    before = len(posts(scene, GROUP))
+    push(scene, test_telegram.command("/human", chat=chat, sender=chat))
+    wait_for(lambda: len(posts(scene, GROUP)) > before and posts(scene, chat))
+    return posts(scene, GROUP)[before]
+
+
+def test_a_user_of_telegram_talks_to_a_person_in_a_group_by_a_chain_of_replies(group: Scene) -> None:
+    head = wishes_a_person(group)
+    assert "telegram shop/42" in head["seen"]
+    push(group, test_telegram.update("My parcel is late"))
+    wait_for(lambda: len(posts(group, GROUP)) == 2)
+    assert posts(group, GROUP)[1]["reply_parameters"]["message_id"] == head["message_id"]
+
+    push(group, answers(group, "I look into it.", head["message_id"]))
+    push(group, answers(group, "It comes tomorrow.", posts(group, GROUP)[1]["message_id"]))
+    wait_for(lambda: len(posts(group, 42)) == 3)
+    assert [one["seen"] for one in posts(group, 42)][1:] == ["I look into it.", "It comes tomorrow."]
+
+    push(group, answers(group, "/done@ShopBot", head["message_id"]))
+    wait_for(lambda: len(posts(group, 42)) == 4)
+    assert posts(group, 42)[3]["seen"] == group.door.settings.given_back
+
+
+def test_in_a_forum_each_conversation_has_a_topic(group: Scene) -> None:
+    assert group.telegram is not None
+    group.telegram.forums.add(GROUP)
+    first, second = wishes_a_person(group, 42), wishes_a_person(group, 43)
+    assert len(group.telegram.topics) == 2
+    assert first["message_thread_id"] != second["message_thread_id"]
+    topic = {"is_topic_message": True, "message_thread_id": second["message_thread_id"]}
+    content = {"update_id": 77_000, "message": group.telegram.message("To the second.", chat=GROUP, **topic)}
+    for _ in range(3):
+        push(group, content)
+    wait_for(lambda: len(posts(group, 43)) == 2)
+    assert (posts(group, 43)[1]["seen"], len(posts(group, 42))) == ("To the second.", 1)
+    push(group, test_telegram.update("Thanks", chat=43, sender=43))
+    wait_for(lambda: len(posts(group, GROUP)) == 3)
+    assert posts(group, GROUP)[2]["message_thread_id"] == second["message_thread_id"]
+
+
+def test_what_is_said_in_the_group_elsewhere_starts_nothing(group: Scene) -> None:
+    head = wishes_a_person(group)
+    entity = test_telegram.entity("@ShopBot what is this?", "@ShopBot")
+    push(group, {"update_id": 78_001, "message": MESSAGES.message("@ShopBot what is this?", chat=GROUP, entities=[entity])})
+    push(group, {"update_id": 78_000, "message": MESSAGES.message("/help", chat=GROUP)})
+    push(group, answers(group, "by a bot", head["message_id"], **{"from": {"id": 9, "is_bot": True, "first_name": "Other"}}))
+    push(group, answers(group, "between us", 1))
+    push(group, answers(group, "The end.", head["message_id"]))
+    wait_for(lambda: len(posts(group, 42)) == 2)
+    assert posts(group, 42)[1]["seen"] == "The end."
+    assert len(posts(group, GROUP)) == 1
+
+
+def test_doctor_tells_whether_the_bot_is_where_people_answer(settings: Settings) -> None:
+    with SlackServer() as slack, SimulatedTelegram() as telegram:
+        in_slack = dataclasses.replace(with_app(settings, slack.api), bridge=f"slack:acme/{STAFF}")
+        in_group = dataclasses.replace(with_bot(settings, api_base_url=telegram.url), bridge=f"telegram:shop/{GROUP}")
+
+        def look(chosen: Settings) -> list[tuple[bool, str]]:
+            return [(one.ok, one.found) for one in doctor_platforms.look(chosen) if one.what.startswith("bridge ")]
+
+        assert look(in_slack) == [(True, "the bot is in #support")]
+        slack.outside.add(STAFF)
+        assert look(in_slack) == [(False, f"the bot is not in {STAFF}")]
+        assert look(in_group) == [(True, "a group: answer by replying")]
+        telegram.forums.add(GROUP)
+        assert look(in_group) == [(True, "a forum: one topic for each conversation")]
+        telegram.status = "member"
+        assert look(in_group) == [(False, "the bot may not open topics")]
+        telegram.unknown.add(GROUP)
+        ((ok, found),) = look(in_group)
+        assert (ok, "chat not found" in found.lower()) == (False, True)
+
+
+def test_words_of_an_agent_that_cannot_be_delivered_are_told_to_the_agents(scene: Scene) -> None:
+    root = handed_over(scene)
+    wait_for(scene.heard)
+    scene.receiver.answers = [(410, {}, b"")] * 3
+    scene.agent("Are you there?", root)
+    wait_for(lambda: len(scene.threads()[root]) == 2)
+    assert scene.threads()[root][1].startswith("The user did not get this:")
     assert scene.owner() == "human"

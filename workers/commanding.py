@@ -18,6 +18,7 @@ PARTS = {
     "convert": "engine.convert",
     "deadletters": "workers.deadletters",
     "doctor": "workers.doctor",
+    "handoff_desk": "workers.handoff_desk",
     "home": "workers.home",
     "init": "workers.init",
     "slack_manifest": "connectors.slack_manifest",

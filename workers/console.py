@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,12 +10,14 @@ import msgspec
 from connectors.page import address, events_after, message, new_session
 from engine import cache, roster
 from engine.errors import Overloaded, ReplymillError
+from engine.handing import Held
 from engine.keys import FIGURES
 from engine.lanes import Lanes
 from engine.messages import Delivery, Reply, Source
 from engine.moves import Backlog, Verdict
 from engine.settings import Settings
 from engine.store import adopt, connect, reachable
+from workers.handoff_desk import waiting
 from workers.newer import waiting_lanes
 
 #: One blocking read, seconds; under the socket time-out.
@@ -59,7 +62,13 @@ def status(settings: Settings) -> dict[str, Any]:
         "tokens_per_s": sum(float(worker["tokens_rate"]) for worker in workers if worker.get("loop") == "answer"),
         "history": history,
         "newer": newer,
+        "people": _people(waiting(settings)),
     }
+
+
+def _people(found: Sequence[Held]) -> dict[str, int]:
+    """How many conversations wait for a person, and since when the first."""
+    return {"waiting": len(found), "since": min((one.since for one in found), default=0)}
 
 
 def purge_cache(settings: Settings) -> int:

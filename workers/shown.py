@@ -66,6 +66,9 @@ def backlog(found: Mapping[str, Any]) -> Table:
         part = found[direction]
         counts = (str(part[name]) for name in ("messages", "deferred", "lanes", "leased"))
         table.add_row(direction, *counts, f"{part['age_ms'] / 1000:.1f} s" if part["lanes"] else "-")
+    people = found["people"]
+    if people["waiting"]:
+        table.caption = f"{people['waiting']} conversations wait for a person, the first since {moment(people['since'])}"
     if found["newer"]:
         table.caption = f"{found['newer']} conversations wait for a worker of a newer version"
     return table
