@@ -28,6 +28,8 @@ class Account:
 
     #: What to do at the platform itself, in a few lines; `{name}` is the account's.
     STEPS: ClassVar[str] = ""
+    #: What `replymill init` asks for beside what is required; it may be left empty.
+    USUAL: ClassVar[tuple[str, ...]] = ()
 
     #: The name in the path: lower case, `-` for `_`.
     name: str
@@ -44,6 +46,7 @@ class SlackApp(Account):
         "2. Install it; Basic Information has the signing secret, OAuth & Permissions the bot token.\n"
         "3. Without a public address: an app-level token with connections:write, and Socket Mode on."
     )
+    USUAL: ClassVar[tuple[str, ...]] = ("bot_token", "app_token")
 
     signing_secret: str = part("the app's signing secret (Basic Information)", parse=values.secret, secret=True, required=True)
     bot_token: str = part("`xoxb-` token of the one workspace; empty: installed by OAuth", secret=True)

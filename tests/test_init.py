@@ -34,6 +34,15 @@ def test_what_it_writes_is_read_back_as_it_was_said(platform: str, tmp_path: Pat
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
 
 
+def test_the_tokens_of_slack_are_asked_for_and_may_be_left_empty() -> None:
+    given = init.answers(
+        "slack", "shop", lambda variable, meaning, hidden: "" if variable.endswith("APP_TOKEN") else "a value of 16 signs"
+    )
+
+    assert list(given) == [f"REPLYMILL_SLACK_SHOP_{word}" for word in ("SIGNING_SECRET", "BOT_TOKEN", "APP_TOKEN")]
+    assert "# REPLYMILL_SLACK_SHOP_APP_TOKEN=" in init.written("slack", "shop", given)
+
+
 @pytest.mark.parametrize("platform", SECTIONS)
 def test_every_variable_of_an_account_stands_in_the_file_with_its_meaning(platform: str) -> None:
     text = init.written(platform, "shop", {})

@@ -28,7 +28,7 @@ def stem(platform: str, name: str) -> str:
 
 
 def answers(platform: str, name: str, ask: Ask) -> dict[str, str]:
-    """Every variable of an account with what a person said to it; only what must be set is asked for."""
+    """Every variable of an account with what a person said to it; only what must be set, or usually is, is asked for."""
     if platform == WEBHOOK:
         made = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         callback = f"{stem(platform, name)}_CALLBACK_URL"
@@ -36,7 +36,7 @@ def answers(platform: str, name: str, ask: Ask) -> dict[str, str]:
     return {
         f"{stem(platform, name)}_{word}": ask(f"{stem(platform, name)}_{word}", one.metadata["meaning"], one.metadata["secret"])
         for word, one in parts(SECTIONS[platform]).items()
-        if one.metadata["required"]
+        if one.metadata["required"] or one.name in SECTIONS[platform].USUAL
     }
 
 
