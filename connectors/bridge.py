@@ -12,8 +12,8 @@ from connectors.bridge_store import TOPIC, Threads
 from connectors.contract import Askable, Check, Platform, Times
 from connectors.gathering import Gathering, Threading
 from engine.errors import DeliveryRefused, RetryLater, StoreUnavailable, Unclear
-from engine.handing import recall
-from engine.handoff import BRIDGE, behind, summary
+from engine.handing import Recalled, recall
+from engine.handoff import BRIDGE, SHOWN_TURNS, behind, summary
 from engine.lanes import Lanes
 from engine.limits import Limit
 from engine.messages import Action, Address, Delivery, Receipt
@@ -76,12 +76,20 @@ class Bridge:
         """The thread is known as soon as it is there; of what is said in it before, the platform is asked again."""
         topic = await self._topic(delivery, conversation)
         known = await recall(self._lanes, conversation).run_async(self._client)
-        parts = (delivery.reply.text, summary(known.turns, known.evidence), _HOW)
-        text = "\n\n".join(part for part in parts if part)
+        text = self._told(delivery.reply.text, known)
         whole = structs.replace(delivery, reply=structs.replace(delivery.reply, text=text))
         await self._threads.begin(conversation)
         receipt = await self._inner.send(self._there(whole, topic))
         return await self._opened(conversation, receipt, topic)
+
+    def _told(self, head: str, known: Recalled) -> str:
+        """All that fits one message: of what was said before, the newest."""
+        for turns in range(SHOWN_TURNS, -1, -1):
+            parts = (head, summary(known.turns[max(0, len(known.turns) - turns) :], known.evidence), _HOW)
+            text = "\n\n".join(part for part in parts if part)
+            if len(self._inner.split(text)) == 1:
+                return text
+        return f"{head}\n\n{_HOW}"
 
     async def _topic(self, delivery: Delivery, conversation: Address) -> str:
         if not isinstance(self._inner, Threading):

@@ -14,8 +14,10 @@ import redis
 from connectors.simulators.server import Fault
 from connectors.simulators.slack import Slack as SlackServer
 from connectors.simulators.telegram import SimulatedTelegram
+from engine.handing import hand
+from engine.handoff import Hand, Reason
 from engine.lanes import Lanes
-from engine.messages import Address, Role
+from engine.messages import Address, Owner, Role, Turn
 from engine.settings import Settings
 from tests import test_slack, test_telegram
 from tests.conftest import wait_for
@@ -384,3 +386,17 @@ def test_words_of_an_agent_that_cannot_be_delivered_are_told_to_the_agents(scene
     wait_for(lambda: len(scene.threads()[root]) == 2)
     assert scene.threads()[root][1].startswith("The user did not get this:")
     assert scene.owner() == "human"
+
+
+def test_long_turns_do_not_keep_a_thread_from_being_opened(group: Scene) -> None:
+    said = tuple(Turn.kept(Role.USER, "🙂" * 390 + str(number), at=number) for number in range(8))
+    move = Hand(address=chat_of(42), owner=Owner.HUMAN, reason=Reason.AGENT, turns=said)
+    hand(group.desk.lanes, move).run(group.desk.client)
+    hand(group.desk.lanes, Hand(address=chat_of(42), owner=Owner.BOT, reason=Reason.DONE)).run(group.desk.client)
+    head = wishes_a_person(group)
+    assert "7" in head["seen"]
+    assert head["seen"].endswith("gives the conversation back to the bot.")
+
+
+def chat_of(chat: int) -> Address:
+    return Address(platform="telegram", tenant="shop", channel=f"shop/{chat}")
