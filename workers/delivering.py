@@ -102,7 +102,9 @@ class Delivering:
             self._away.note(error)
             await self._defer(lane, 0)
         except TimeoutError:
-            await self._again(lane, f"no answer within {self.settings.send_timeout:g} s", keep_intent=True)
+            # What is still on its way gets as long again to arrive, before the platform is asked or it is sent once more.
+            patience = self.settings.send_timeout
+            await self._again(lane, f"no answer within {patience:g} s", least=patience, keep_intent=True)
         except Unclear as unclear:
             await self._again(lane, f"{unclear}", keep_intent=True)
         except Stale as stale:
@@ -214,7 +216,7 @@ class Delivering:
         release = Release(lane=lane, delay=delay, keep_intent=unclear or bool(lane.intent), newer=newer)
         await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
 
-    async def _again(self, lane: Lane, reason: str, *, after: float = 0, keep_intent: bool = False) -> None:
+    async def _again(self, lane: Lane, reason: str, *, after: float = 0, least: float = 0, keep_intent: bool = False) -> None:
         """Defer a delivery that failed; the last of its attempts makes it a dead letter that says why."""
         self.figures.failed()
         # A platform that names a time is slow, not broken: the deadline alone ends that.
@@ -224,7 +226,7 @@ class Delivering:
             given_up = f"not delivered: {failed} attempts failed, the last with: {reason}"
             await self._commit(lane, undelivered(lane, given_up, self.settings, tried=reason))
             return
-        wait = after or backoff(lane.attempts, random.random())  # noqa: S311  # jitter, not a secret
+        wait = after or max(least, backoff(lane.attempts, random.random()))  # noqa: S311  # jitter, not a secret
         log.warning("not delivered yet", action="delivery.retry", delivery=lane.entries[0].id, reason=reason, after=round(wait, 1))
         release = Release(lane=lane, delay=round(wait * 1000), failed=not after, keep_intent=keep_intent, reason=reason)
         await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
