@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from typing import Any, Self
 
 from connectors.attachments import File
+from connectors.tags import bounded
 from engine.messages import MediaKind
 
 #: Authors who are asking, by `author.type`; teammates are `admin`, Fin and the workflows `bot`.
@@ -116,7 +117,7 @@ def to_text(html: str) -> str:
     """What a reader of the HTML sees, in lines."""
     reader = _Reader()
     # The parser of the standard library fails on a marked section of a kind it does not know.
-    reader.feed(html.replace("<![", "&lt;!["))
+    reader.feed(bounded(html.replace("<![", "&lt;![")))
     reader.close()
     lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in "".join(reader.texts).split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
@@ -133,7 +134,7 @@ def _file(one: dict[str, Any]) -> File:
 
 def _pictures(html: str) -> tuple[File, ...]:
     reader = _Reader()
-    reader.feed(html.replace("<![", "&lt;![") if "<img" in html else "")
+    reader.feed(bounded(html.replace("<![", "&lt;![")) if "<img" in html else "")
     reader.close()
     return tuple(File(reference=address, kind=MediaKind.IMAGE) for address in reader.pictures)
 

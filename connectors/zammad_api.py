@@ -6,6 +6,7 @@ from typing import Any
 
 from connectors.api import Api
 from connectors.attachments import File
+from connectors.tags import bounded
 from connectors.zammad_known import NOBODY_ID, Known
 
 #: Among the `preferences` of what we post.
@@ -117,7 +118,7 @@ def text_of(body: str, content_type: str) -> str:
     if "html" not in content_type.lower():
         return body.strip()
     reader = _Reader()
-    reader.feed(body)
+    reader.feed(bounded(body))
     reader.close()
     lines = (" ".join(line.split()) for line in "".join(reader.parts).split("\n"))
     return "\n".join(line for line in lines if line)
