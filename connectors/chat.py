@@ -18,15 +18,17 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from connectors import journal, page
+from connectors import journal, page, wishes
 from connectors.bodies import answerable, read_as, read_object
-from connectors.contract import Platform
+from connectors.contract import HandOver, Inbound, Platform
 from connectors.figures import Figures
 from connectors.guard import answer
 from connectors.intake import Intake
 from connectors.link import Link
+from connectors.platforms import bridged
 from connectors.stream import Hub, follow
 from engine.errors import Forbidden, MalformedRequest, NothingToAnswer, Overloaded
+from engine.messages import InboundMessage
 from engine.settings import Settings
 
 COOKIE = "replymill-page"
@@ -112,10 +114,15 @@ class Chat:
         except NothingToAnswer as error:
             raise NothingToAnswer(self.settings.no_text) from error
         message = page.message(session, text, message_id=typed.id or secrets.token_urlsafe(16))
-        taken = await journal.settle(self.intake(), self.platform, message)
+        taken = await journal.settle(self.intake(), self.platform, self._wish(message))
         if self.figures:
             self.figures.settled(self.platform.name, taken.verdict)
         return answer({"id": taken.id, "state": taken.state}, 202)
+
+    def _wish(self, message: InboundMessage) -> Inbound:
+        """Where people answer behind the bridge, whoever wants one gets one."""
+        wish = wishes.read(message)
+        return wish if isinstance(wish, HandOver) and bridged(message.address, self.settings) else message
 
     async def events(self, request: Request) -> Response:
         """The event stream of one tab."""

@@ -400,3 +400,13 @@ def test_long_turns_do_not_keep_a_thread_from_being_opened(group: Scene) -> None
 
 def chat_of(chat: int) -> Address:
     return Address(platform="telegram", tenant="shop", channel=f"shop/{chat}")
+
+
+def test_who_asks_for_a_person_on_the_chat_page_gets_one_behind_the_bridge(scene: Scene) -> None:
+    cookie = scene.door.http.get("/").headers["set-cookie"].partition(";")[0]
+    body = {"tab": "t" * 16, "text": "/human", "id": "i" * 16}
+    answer = scene.door.http.post("/page/messages", json=body, headers={"cookie": cookie, "origin": scene.door.url})
+    assert answer.status_code == 202
+    wait_for(scene.threads)
+    ((head,),) = scene.threads().values()
+    assert "the user asked for a person" in head

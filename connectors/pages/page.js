@@ -5,7 +5,7 @@ const log = $("log");
 const field = $("text");
 const composer = $("composer");
 
-const SOURCES = { model: "Model", cache: "Cache", knowledge: "Knowledge base", fallback: "Fixed text" };
+const SOURCES = { model: "Model", cache: "Cache", knowledge: "Knowledge base", fallback: "Fixed text", agent: "A person" };
 const LONGEST_PAUSE = 10_000;
 const MOST_KEPT = 100;
 
