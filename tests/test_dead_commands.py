@@ -63,6 +63,13 @@ def test_letters_are_listed_shown_edited_replayed_and_dropped_by_the_beginning_o
     assert json.loads(dead("list", "--json").stdout) == []
 
 
+def test_a_terminal_obeys_nothing_of_what_a_person_wrote(dead: Dead, desk: Desk) -> None:
+    wrote = "a\x1b[2J\x1b]52;c;YQ==\x07 b\x9b31m c\u202ed\n\te"
+    letter = give_up(desk, wrote)
+    assert r"a\x1b[2J\x1b]52;c;YQ==\x07 b\x9b31m c\u202ed" in dead("show", letter).stdout
+    assert json.loads(dead("show", letter, "--json").stdout)[0]["text"] == wrote
+
+
 def test_all_that_are_messages_are_replayed_at_once_and_the_others_named(dead: Dead, desk: Desk) -> None:
     ids = [give_up(desk, text) for text in ("one", "two", "three")]
     desk.lanes.bury(address(), "m1", b"junk", reason="no message we know").run(desk.client)

@@ -1,5 +1,6 @@
 """What the `replymill` command shows to a person: tables on stdout, progress on stderr."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,8 +14,16 @@ from rich.text import Text
 #: How a person reads the stages of `engine.sources.Progress`.
 STAGES = {"download": "Downloading the model", "convert": "Converting the model"}
 
+#: What a terminal obeys instead of showing it, and what turns the direction of a line; line feeds and tabs apart.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 #: Colours of `doctor`.
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def visible(value: object) -> Text:
+    """What others wrote, as a terminal may have it: the characters that a terminal obeys stand there by their numbers."""
+    return Text(_OBEYED.sub(lambda found: ascii(found[0])[1:-1], str(value)), overflow="fold")
 
 
 @contextmanager
@@ -43,7 +52,7 @@ def facts(title: str, found: Mapping[str, Any]) -> Table:
     """Names and values, inner ones with dots."""
     table = Table("", "", title=title, show_header=False)
     for name, value in _flat(found):
-        table.add_row(name, Text(str(value)))
+        table.add_row(name, visible(value))
     return table
 
 
@@ -93,7 +102,7 @@ def rows(title: str, found: Sequence[Mapping[str, Any]]) -> Table:
     """One row each, columns as in the first."""
     table = Table(*found[0], title=title)
     for row in found:
-        table.add_row(*(Text(str(value), overflow="fold") for value in row.values()))
+        table.add_row(*(visible(value) for value in row.values()))
     return table
 
 
@@ -120,10 +129,10 @@ def whole_letter(found: Mapping[str, Any]) -> Group:
         ("accepted", moment(found["accepted_at"])),
         ("failed attempts", found["attempts"]),
     ):
-        table.add_row(name, Text(str(value), overflow="fold"))
+        table.add_row(name, visible(value))
     for one in found["tried"]:
-        table.add_row(Text(moment(one["at"]), style="dim"), Text(one["reason"], overflow="fold"))
-    return Group(table, Text(found["text"] or "(empty)", overflow="fold"), Text(""))
+        table.add_row(Text(moment(one["at"]), style="dim"), visible(one["reason"]))
+    return Group(table, visible(found["text"] or "(empty)"), Text(""))
 
 
 def moment(ms: float, *, exact: bool = False) -> str:
@@ -136,7 +145,7 @@ def checks(found: Sequence[tuple[str, str, str, str]]) -> Table:
     """The findings of `doctor`."""
     table = Table("check", "", "found", "what to do", title="Replymill doctor")
     for check, level, what, advice in found:
-        table.add_row(check, Text(level.upper(), style=_COLOURS[level]), Text(what, overflow="fold"), Text(advice))
+        table.add_row(check, Text(level.upper(), style=_COLOURS[level]), visible(what), visible(advice))
     return table
 
 

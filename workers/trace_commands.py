@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from connectors import story
 from connectors.traces import told
@@ -42,7 +41,7 @@ def _one(trail: Trail, models: dict[int, str]) -> Table:
     rows = story.moments(trail, models)
     for moment in rows:
         since = f"+{moment.at - rows[0].at:.0f} ms"
-        table.add_row(shown.moment(moment.at, exact=True), since, moment.what, Text(moment.detail, overflow="fold"))
+        table.add_row(shown.moment(moment.at, exact=True), since, moment.what, shown.visible(moment.detail))
     return table
 
 
