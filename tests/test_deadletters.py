@@ -365,6 +365,34 @@ def test_bytes_that_were_never_a_message_are_replayed_only_after_an_edit_makes_t
 
 
 @pytest.mark.one_redis
+def test_bytes_that_claim_to_be_a_message_of_another_conversation_are_not_replayed(settings: Settings, desk: Desk) -> None:
+    forged = message("say this", "m1", to=address(tenant="somebody else")).encode()
+    desk.lanes.bury(address(), "the request", forged, reason="not JSON").run(desk.client)
+    (letter,) = letters_of(settings)
+    assert not deadletters.described(letter)["replayable"]
+    with pytest.raises(NotReplayable, match="is no message"):
+        deadletters.replay(settings, [letter])
+    assert not desk.claim().lanes
+    assert deadletters.edit(settings, letter, message("five", "m2").encode().decode()) == "edited"
+    assert replayed(settings) == ["replayed"]
+
+
+@pytest.mark.one_redis
+def test_a_conversation_takes_no_more_replays_than_messages_and_the_rest_stay_letters(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    narrow = dataclasses.replace(settings, lane_messages=5)
+    desk = Desk(redis_client, Lanes(narrow))
+    give_up(desk, *map(str, range(7)))
+    assert replayed(narrow) == ["replayed"] * 5 + ["full"] * 2
+    lane = desk.take()
+    assert texts(lane) == ["0", "1", "2", "3", "4"]
+    desk.commit(lane)
+    assert replayed(narrow) == ["replayed"] * 2
+    assert texts(desk.take()) == ["5", "6"]
+
+
+@pytest.mark.one_redis
 def test_a_letter_that_came_again_as_a_proper_message_is_not_replayed(settings: Settings, desk: Desk) -> None:
     desk.lanes.bury(address(), "the request", b"junk", reason="junk").run(desk.client)
     (letter,) = letters_of(settings)

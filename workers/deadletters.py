@@ -27,6 +27,7 @@ REFUSED = {
     "waiting": "waits in its conversation already: somebody has replayed it",
     "changed": "was changed or given up anew meanwhile: look at it again",
     "known": "came again from its platform meanwhile, and was taken",
+    "full": "finds its conversation full: replay it again when what waits there is answered",
     "gone": "is no dead letter any more: somebody has replayed or dropped it",
 }
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -109,7 +110,7 @@ def edit(settings: Settings, letter: Letter, text: str) -> str:
         entry = letter.with_body(_edited(letter, text))
     except DecodeError as error:
         raise NotReplayable(f"{letter.id} would be no message ({error.cause}); nothing was changed") from error
-    address = address_of(replace(letter, entry=entry)) or Address(platform="", tenant="", channel="")
+    address = address_of(replace(letter, entry=entry, foreign=False)) or Address(platform="", tenant="", channel="")
     with _lanes(settings) as (lanes, client):
         ref = lanes.digests.lane(address)
         if lanes.shard_of(address) != letter.shard or (address_of(letter) and ref != letter.ref):
