@@ -133,6 +133,20 @@ def test_a_capacity_counts_busy_time_alone(monkeypatch: pytest.MonkeyPatch) -> N
     assert capacity.value == pytest.approx(0.7 * 6 + 0.3 * 16)
 
 
+def test_a_worker_is_no_slower_in_the_middle_of_a_long_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("workers.figures.time.monotonic", lambda: clock[0])
+    capacity = Capacity()
+    seen = []
+    for second in range(1, 181):
+        clock[0] += 1
+        capacity.add(32 if second % 30 == 0 else 0)
+        capacity.tick(busy=True)
+        seen.append(capacity.value)
+    assert seen[:29] == [0] * 29
+    assert seen[30:] == pytest.approx([32 / 30] * 150)
+
+
 def test_the_roster_forgets_who_has_gone(settings: Settings, redis_client: redis.Redis) -> None:
     Figures("answer@a", "answer", settings).write(redis_client)
     Figures("answer@b", "answer", settings).write(redis_client)

@@ -58,7 +58,8 @@ class Capacity:
         else:
             self._busy, self._done = 0.0, 0
         self._last = now
-        if self._busy >= self.SPAN:
+        # A batch that takes longer than one measurement is measured whole: a worker is no slower in the middle of it.
+        if self._busy >= self.SPAN and self._done:
             rate = self._done / self._busy
             self.value = rate if not self.value else (1 - self.WEIGHT) * self.value + self.WEIGHT * rate
             self._busy, self._done = 0.0, 0
