@@ -20,6 +20,10 @@ _URL = re.compile(r"https?://\S+")
 _REF = re.compile(r"([a-z2-7]{13}\.[a-z2-7]{26})(?:/(\w{1,32}))?")
 
 
+#: Most parts of the name of a channel; Slack's have three.
+_CHANNEL_PARTS = 8
+
+
 @dataclass(frozen=True)
 class Lookup:
     """Every method raises `StoreUnavailable` while Redis is away."""
@@ -93,7 +97,7 @@ def readings(settings: Settings, name: str) -> Iterator[tuple[Address, str]]:
         known = settings.accounts.get(platform, {}).get(account)
         tenant = known.tenant if known else "default"
     parts = rest.split("/")
-    for cut in range(len(parts), 0, -1):
+    for cut in range(min(len(parts), _CHANNEL_PARTS), 0, -1):
         channel, thread = "/".join(parts[:cut]), "/".join(parts[cut:])
         yield Address(platform=platform, tenant=tenant, channel=channel, thread=thread), ""
     if platform == "webhook" and len(parts) > 1:

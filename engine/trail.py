@@ -123,13 +123,12 @@ class Trail:
 
     def about(self, message_id: str) -> "Trail":
         """The same for one message: its events, and what happened to the conversation meanwhile."""
-        mine = [event for event in self.events if short(message_id) in event.messages]
-        waiting = tuple(one for one in self.waiting if short(one.id) == short(message_id))
-        begun = min(
-            [event.messages[short(message_id)] or event.at for event in mine] + [one.received_at for one in waiting], default=0
-        )
+        name = short(message_id)
+        mine = [event for event in self.events if name in event.messages]
+        waiting = tuple(one for one in self.waiting if short(one.id) == name)
+        begun = min([event.messages[name] or event.at for event in mine] + [one.received_at for one in waiting], default=0)
         ended = self.now if waiting else max((event.at for event in mine), default=0)
-        kept = (event for event in self.events if event in mine or (not event.messages and begun <= event.at <= ended))
+        kept = (event for event in self.events if name in event.messages or (not event.messages and begun <= event.at <= ended))
         return replace(self, id=message_id, events=tuple(kept), waiting=waiting)
 
     @property

@@ -222,6 +222,14 @@ def test_what_names_nothing_is_one_clear_sentence(linked: Settings, redis_client
         found_by(linked, asked)
 
 
+def test_a_name_of_thousands_of_parts_costs_a_few_looks(linked: Settings, redis_client: redis.Redis) -> None:
+    redis_client.config_resetstat()
+    with pytest.raises(NoSuchMessage, match="nothing is known of "):
+        found_by(linked, "webhook/" + "/".join("a" * 3000))
+    calls = redis_client.info("commandstats")
+    assert sum(calls[name]["calls"] for name in ("cmdstat_evalsha", "cmdstat_eval") if name in calls) < 20
+
+
 def found_by(settings: Settings, asked: str) -> Trail:
     """What a lookup finds, on a connection of its own."""
 
