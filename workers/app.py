@@ -26,8 +26,9 @@ from workers.home import complete
 from workers.logs import configure
 from workers.steps import AnsweringStep, DeliveringStep
 
-#: Generating takes every core there is: acknowledging and delivering come first. Unix's nice value, of 0 to 19.
-ANSWER_NICE = 10
+#: Generating takes every core there is and replies may come in a flood: first come acknowledging, then delivering, then generating.
+#: Unix's nice values, of 0 to 19.
+NICE = {("answer",): 10, ("deliver",): 5}
 #: Seconds between samples of the backlog, and between clean-ups.
 FIGURES_EVERY, RETENTION_EVERY = 15.0, 3600.0
 
@@ -120,8 +121,7 @@ def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
     # Celery warns root because of pickle; we accept JSON alone, and a container has no other user.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     role = "-".join(loops)
-    if loops == ("answer",):
-        os.nice(ANSWER_NICE)
+    os.nice(NICE.get(loops, 0))
     jobs = role == "jobs"
     worker = app.Worker(
         hostname=f"{role}-{os.getpid()}@{socket.gethostname()}",
