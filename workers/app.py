@@ -28,7 +28,7 @@ from workers.steps import AnsweringStep, DeliveringStep
 
 #: Generating takes every core there is and replies may come in a flood: first come acknowledging, then delivering, then generating.
 #: Unix's nice values, of 0 to 19.
-NICE = {("answer",): 10, ("deliver",): 5}
+NICE: dict[tuple[str, ...], int] = {("answer",): 10, ("deliver",): 5}
 #: Seconds between samples of the backlog, and between clean-ups.
 FIGURES_EVERY, RETENTION_EVERY = 15.0, 3600.0
 
