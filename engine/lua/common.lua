@@ -120,18 +120,22 @@ local function note(ref, ids, what)
   end
   local kept = trace_of(ref)
   local line = base36(now) .. ' ' .. ids .. ' ' .. what .. '\n'
-  local size = call('STRLEN', kept)
-  local function late(text, from)
-    return (tonumber(string.match(text, '^%w+', from) or '', 36) or 0) < now - ttl
+  local lines = call('GETRANGE', kept, 0, TRACE_SMALL)
+  local function late(from)
+    return (tonumber(string.match(lines, '^%w+', from) or '', 36) or 0) < now - ttl
   end
-  if size > TRACE_SMALL and size < TRACE_MOST and not late(call('GETRANGE', kept, 0, 12), 1) then
-    call('APPEND', kept, line)
-    call('PEXPIRE', kept, ttl)
-    return
+  local from = 1
+  if #lines > TRACE_SMALL then
+    local size = call('STRLEN', kept)
+    if size < TRACE_MOST and not late(1) then
+      call('APPEND', kept, line)
+      call('PEXPIRE', kept, ttl)
+      return
+    end
+    lines = call('GET', kept)
+    from = size < TRACE_MOST and 1 or (string.find(lines, '\n', size / 2, true) + 1)
   end
-  local lines = size > 0 and call('GET', kept) or ''
-  local from = size < TRACE_MOST and 1 or (string.find(lines, '\n', size / 2, true) + 1)
-  while from <= #lines and late(lines, from) do
+  while from <= #lines and late(from) do
     from = string.find(lines, '\n', from, true) + 1
   end
   call('SET', kept, string.sub(lines, from) .. line, 'PX', ttl)
