@@ -161,7 +161,7 @@ def answered_note(reply: Reply, *, kind: str = "a", question: str = "", door: Se
 def sent_note(*, part: int, seconds: float, platform_id: str) -> str:
     """What the trace is told of a delivery that its platform took."""
     facts = {"send_ms": seconds * 1000} | ({"part": part} if part else {})
-    return f"s{_written(facts)} {platform_id}".rstrip()
+    return f"s{_written(facts)} {' '.join(platform_id.split())}".rstrip()
 
 
 def model_code(model: str) -> int:

@@ -350,6 +350,14 @@ def test_an_edited_letter_is_replayed_with_its_new_text(settings: Settings, desk
     assert texts(desk.take()) == ["hello"]
 
 
+@pytest.mark.one_redis
+def test_an_edit_that_is_no_utf_8_is_refused_in_one_sentence(settings: Settings, desk: Desk) -> None:
+    give_up(desk, "helo")
+    (letter,) = letters_of(settings)
+    with pytest.raises(NotReplayable, match="is not UTF-8; nothing was changed"):
+        deadletters.edit(settings, letter, "hello \udcff")
+
+
 def test_bytes_that_were_never_a_message_are_replayed_only_after_an_edit_makes_them_one(settings: Settings, desk: Desk) -> None:
     desk.lanes.bury(address(), "m1", b'{"text": 5}', reason="`text` is no text").run(desk.client)
     (letter,) = letters_of(settings)

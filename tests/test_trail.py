@@ -255,6 +255,12 @@ def test_whatever_stands_in_a_trace_can_be_read_and_told(raw: bytes) -> None:
 
 
 @pytest.mark.one_redis
+def test_an_id_of_a_platform_makes_no_line_of_its_own() -> None:
+    line = f"abc mmmmmmm {sent_note(part=0, seconds=1, platform_id=chr(10).join(('17', 'abc - ohuman')))}"
+    (event,) = events_of(line.encode())
+    assert event.text == "17 abc - ohuman"
+
+
 def test_an_answer_and_its_delivery_cost_few_bytes(desk: Desk) -> None:
     accepted = desk.accept("one")
     facts = {

@@ -108,6 +108,8 @@ def edit(settings: Settings, letter: Letter, text: str) -> str:
     """
     try:
         entry = letter.with_body(_edited(letter, text))
+    except UnicodeEncodeError as error:
+        raise NotReplayable(f"the new text of {letter.id} is not UTF-8; nothing was changed") from error
     except DecodeError as error:
         raise NotReplayable(f"{letter.id} would be no message ({error.cause}); nothing was changed") from error
     address = address_of(replace(letter, entry=entry, foreign=False)) or Address(platform="", tenant="", channel="")
