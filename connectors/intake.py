@@ -184,7 +184,7 @@ class Intake:
 
     def _circumstances(self, platform: Platform, message: InboundMessage) -> Circumstances:
         """Where bots may meet each other, and while many messages wait."""
-        forecast = self.crowd.forecast(self.client)
+        forecast = self.crowd.forecast(self.client, message.address.tenant)
         step, id_ = rung(forecast.wait, self.settings), self._id(message)
         person = tell = None
         if step >= Rung.PERSON and staffed(message.address, self.settings):

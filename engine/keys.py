@@ -18,7 +18,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `<d>:leased` | zset by time | while not empty | claim, renew, intend, commit | sweep | leased lanes by the end of the lease; inbound ones by the head's deadline if it is first |
 | `<d>:heads` | zset by time | while not empty | the same | backlog | received_at of each head, deferred lanes apart: the age of the backlog |
 | `<d>:stats` | hash | always | all that add or remove | backlog, claim | `messages`, and `deferred` of them; `clock` of the ring; `rest` where lanes other than suspects are next |
-| `<d>:tenants` | hash | while not empty | the same | accept | messages waiting per tenant, for its limit |
+| `<d>:tenants` | hash | while not empty | the same | accept, web | messages waiting per tenant, for its limit and for what awaits it |
 | `<d>:bell` | list | at most 64 | all that make a lane ready | waiting claims | wakes a waiting worker |
 | `d:<digest>` | string | the platform's dedupe time | accept, notify | accept, amend, look | recognises a repeat; holds the lane, so a message can be found |
 | `x:<digest>` | string | an hour | amend, cancel | accept | an edit or a deletion that came before its message |
@@ -135,6 +135,9 @@ class Shard:
 
     def newer(self, direction: Direction) -> str:
         return f"{self.prefix}{direction}:newer"
+
+    def tenants(self, direction: Direction) -> str:
+        return f"{self.prefix}{direction}:tenants"
 
     def history(self, ref: str) -> str:
         return f"{self.prefix}h:{ref}"

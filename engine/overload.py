@@ -11,7 +11,7 @@ Nothing is dropped on any rung: what waits is answered, handed over or apologise
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from engine.moves import Backlog
@@ -36,19 +36,26 @@ class Forecast:
     ahead: int = 0
     #: Until its answer is begun, seconds.
     wait: float = 0.0
+    #: Messages that all workers answer per second; 0 while none has been busy.
+    rate: float = field(default=0.0, compare=False)
+
+    def of_tenant(self, own: int, tenants: int) -> "Forecast":
+        """The same for one of so many tenants with messages waiting, `own` of them its own: all are served alike."""
+        ahead = min(self.ahead, own * max(1, tenants))
+        return replace(self, ahead=ahead, wait=ahead / self.rate if self.rate else self.wait if own else 0.0)
 
 
 def forecast(backlogs: Iterable[Backlog], workers: Iterable[Mapping[str, str]]) -> Forecast:
     """From the inbound backlogs of all shards and what the workers say of themselves.
 
-    What waits is divided by what the workers answered per second while they were busy; the age of the oldest counts where it is
-    more, as it is all that is known while no worker has been busy yet.
+    What waits is divided by what the workers answered per second while they were busy; the age of the oldest is all that is known
+    while none has been. Where it is known, age is no sign: one lane that nobody can answer would make a queue of itself.
     """
     found = list(backlogs)
     ahead = sum(one.messages - one.deferred for one in found)
     rate = sum(float(worker.get("capacity", 0)) for worker in workers if worker.get("loop") == "answer")
     age = max((one.age_ms for one in found), default=0) / 1000
-    return Forecast(ahead, max(age, ahead / rate if rate else 0.0))
+    return Forecast(ahead, ahead / rate if rate else age, rate)
 
 
 def rung(wait: float, settings: Settings) -> Rung:

@@ -56,6 +56,24 @@ def test_while_no_worker_was_ever_busy_the_oldest_message_tells_the_wait() -> No
     assert forecast([waiting(30, age=7.5)], []) == Forecast(30, 7.5)
 
 
+def test_a_quiet_tenant_does_not_wait_for_all_of_a_noisy_one() -> None:
+    found = forecast([waiting(5000, age=200)], [{"loop": "answer", "capacity": "20"}])
+    assert found == Forecast(5000, 250.0)
+    assert found.of_tenant(own=4999, tenants=2) == Forecast(5000, 250.0)
+    assert found.of_tenant(own=1, tenants=2) == Forecast(2, 0.1)
+    assert found.of_tenant(own=0, tenants=1) == Forecast()
+
+
+def test_one_old_message_makes_no_queue_where_workers_are_known() -> None:
+    assert forecast([waiting(1, age=600)], [WORKER]) == Forecast(1, 0.5)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10_000), st.integers(1, 50), st.floats(0, 50))
+def test_no_tenant_waits_longer_than_all_together(messages: int, own: int, tenants: int, rate: float) -> None:
+    found = forecast([waiting(messages, age=3)], [{"loop": "answer", "capacity": f"{rate}"}])
+    assert found.of_tenant(min(own, messages), tenants).wait <= found.wait
+
+
 def test_nothing_waits_where_nothing_waits() -> None:
     assert forecast([], []) == Forecast(0, 0.0)
 
@@ -168,7 +186,7 @@ def accept(settings: Settings, found: Forecast, *messages: InboundMessage) -> li
     """Their verdicts at a door that expects this."""
 
     class Expected(Crowd):
-        def forecast(self, client: object) -> Forecast:
+        def forecast(self, client: object, tenant: str) -> Forecast:
             return found
 
     async def taking() -> list[str]:
@@ -245,10 +263,11 @@ def test_a_web_process_looks_at_the_crowd_beside_the_messages(settings: Settings
         client = await connect_async(settings)
         crowd = Crowd(desk.lanes)
         try:
-            assert crowd.forecast(client) == Forecast()
+            assert crowd.forecast(client, "acme") == Forecast()
             assert crowd.looking is not None
             await crowd.looking
-            return crowd.forecast(client)
+            assert crowd.forecast(client, "quiet") == Forecast()
+            return crowd.forecast(client, "acme")
         finally:
             await client.aclose()
 
