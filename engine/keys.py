@@ -36,7 +36,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `v:<id>` | hash | `feedback_ttl` | rate | look | what the person thinks of the reply: `up` or `down` |
 | `t:<tenant>` | string, at most 16 kB | `trace_ttl` after its last event | all moves of its messages | trail | the trace of a conversation, a line for each event |
 | `mark` | string, empty | always | moves that wait for the disk | nobody | a write of their own for WAITAOF to wait for: see `engine.durability` |
-| `fence` | string | always | claim | claim | counts leases: with a random nonce it makes the token |
+| `fence` | string | always | claim, commit, bury | claim | counts leases, with a random nonce it makes the token; and dead letters, which it puts in order |
 | `dead` | zset by time, at most 10,000 | always | commit, bury, replay, discard | list of dead letters | index of the dead letters |
 | `dead:<id>` | hash | `dead_ttl` | commit, bury, correct | list of dead letters, replay | reason, attempts, what was tried, and bytes of a dead letter |
 

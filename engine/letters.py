@@ -49,6 +49,8 @@ class Letter:
     tried: tuple[Try, ...]
     #: An element of a lane, or bytes that never were one.
     entry: bytes
+    #: Counts up with each that is given up: several are within one millisecond.
+    place: int = 0
     #: Bytes of a request that read as a message of another conversation than they came by: whoever sent them has no say there.
     foreign: bool = False
 
@@ -62,6 +64,13 @@ class Letter:
         """Unix time in milliseconds; of bytes that were never accepted, when they were buried."""
         header = _HEADER.match(self.entry)
         return int(header[1]) if header else self.at
+
+    @property
+    def order(self) -> tuple[int, int, int, int, str]:
+        """Puts letters of one conversation as they were accepted, and the parts of a reply as they follow each other."""
+        part = self.id.rpartition("-")[2]
+        later = int(part) if self.direction is Direction.OUT and part.isdecimal() else 0
+        return self.accepted_at, self.at, self.place, later, self.id
 
     def content(self) -> InboundMessage | Delivery:
         """What it is.
@@ -159,6 +168,7 @@ def _read(lanes: Lanes, name: str, shard: Shard, raw: dict[bytes, bytes]) -> Let
         attempts=int(raw[b"attempts"]),
         tried=tuple(Try(int(at), reason) for at, _, reason in tried if at.isdecimal()),
         entry=raw[b"entry"],
+        place=int(raw.get(b"place", 0)),
     )
     return replace(letter, foreign=_is_foreign(lanes, letter))
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from engine.messages import Reply
 from engine.responder import Prepared, Question, Responder
-from workers.answering import AnsweringStep
 from workers.app import app, run_worker
 from workers.loop import LoopThread
+from workers.steps import AnsweringStep
 
 DEADLY, HUGE = "deadly", "huge"
 

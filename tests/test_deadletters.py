@@ -218,6 +218,16 @@ def test_operators_who_replay_at_once_replay_each_letter_once(settings: Settings
     assert letters_of(settings) == []
 
 
+def test_letters_of_one_millisecond_keep_the_order_in_which_they_waited(settings: Settings, desk: Desk) -> None:
+    for thread in range(30):
+        pipeline = [f"{thread}.{number}" for number in range(12)]
+        give_up(desk, *pipeline, thread=str(thread))
+    deadletters.replay(settings, letters_of(settings))
+    for lane in desk.claim(items=100, tokens=10**6).lanes:
+        said = texts(lane)
+        assert said == sorted(said, key=lambda text: int(text.partition(".")[2]))
+
+
 def test_a_replay_whose_reply_was_lost_is_whole_and_repeated_without_harm(settings: Settings, desk: Desk) -> None:
     give_up(desk, "one", "two")
     found = letters_of(settings)

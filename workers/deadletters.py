@@ -54,7 +54,7 @@ def chosen(settings: Settings, choice: Choice) -> list[Letter]:
     :raises ValueError: for a time that is none.
     """
     with _lanes(settings) as (lanes, client):
-        found = sorted(letters.letters(lanes, client), key=lambda letter: (letter.accepted_at, letter.id))
+        found = sorted(letters.letters(lanes, client), key=lambda letter: letter.order)
     if choice.ids:
         named = {_named(found, prefix).id for prefix in choice.ids}
         found = [letter for letter in found if letter.id in named]

@@ -475,6 +475,6 @@ local function bury(id, fields, ttl)
   if call('ZCARD', P .. 'dead') > DEAD_LETTERS then
     call('DEL', P .. 'dead:' .. call('ZPOPMIN', P .. 'dead')[1])
   end
-  call('HSET', P .. 'dead:' .. id, unpack(fields))
+  call('HSET', P .. 'dead:' .. id, 'place', call('INCR', P .. 'fence'), unpack(fields))
   call('PEXPIRE', P .. 'dead:' .. id, ttl)
 end
