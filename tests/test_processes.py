@@ -149,7 +149,7 @@ def test_a_message_that_kills_its_worker_or_fills_its_memory_is_given_up_and_its
             worker.kill()
             worker.wait()
         texts = {text: system.receiver.answers_to(found)[0].data["text"] for text, (found, _) in sent.items()}
-        assert [text for text, said in texts.items() if said == "Sorry."] == [f"A {word} question?"]
+        assert [text for text, said in texts.items() if said == "Sorry."] == [f"A {word} question?"], texts
         letters = deadletters.dead_letters(Settings.load(system.environ))
         assert [letter["id"] for letter in letters] == [poison]
         assert all(len(system.receiver.answers_to(found)) == 1 for found, _ in sent.values())
