@@ -3,7 +3,6 @@
 python -m tests.fragile GIGABYTES
 """
 
-import os
 import resource
 import signal
 import sys
@@ -25,7 +24,8 @@ class Fragile(Responder):
     def respond(self, batch: Sequence[Question]) -> list[Reply | Prepared]:
         words = {word for question in batch for word in question.text.split()}
         if DEADLY in words:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            # To this thread: sent to the process, it would wait for the main thread while this one goes on to answer.
+            signal.raise_signal(signal.SIGSEGV)
         if HUGE in words:
             bytearray(2 * resource.getrlimit(resource.RLIMIT_AS)[0])
         return super().respond(batch)
