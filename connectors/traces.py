@@ -137,7 +137,8 @@ def _document(title: str, body: str, *, asked: str = "") -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)} - Replymill</title>"
-        '<link rel="icon" href="/static/icon.svg" type="image/svg+xml"><link rel="stylesheet" href="/static/trace.css"></head>'
+        '<link rel="icon" href="/static/icon.svg" type="image/svg+xml"><link rel="stylesheet" href="/static/palette.css">'
+        '<link rel="stylesheet" href="/static/trace.css"></head>'
         '<body><header><img src="/static/icon.svg" alt="" width="32" height="32"><h1>Trace</h1></header><main>'
         '<form action="/trace" method="get"><label for="of">A message id, a link to a message, or a conversation</label>'
         f'<div><input id="of" name="of" value="{escape(asked)}" autocomplete="off" spellcheck="false">'

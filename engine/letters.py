@@ -20,7 +20,7 @@ from engine.store import Client, reachable
 
 #: See `engine.messages.Entry`.
 _HEADER = re.compile(rb"\A[^ \n]+ [0-9]+ ([0-9]{1,15}) [0-9]+ [0-9]+\n")
-#: Letters moved by one script: three milliseconds of Redis, which does nothing else meanwhile.
+#: Letters moved by one script: some milliseconds of Redis, which does nothing else meanwhile.
 TOGETHER = 20
 
 

@@ -17,7 +17,7 @@ from engine import roster
 from engine.errors import SettingsError
 from engine.keys import WORKERS, worker
 from engine.lanes import Lanes
-from engine.messages import Action, Address, Delivery, InboundMessage, Owner
+from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Turn
 from engine.moves import Backlog
 from engine.overload import Forecast, Rung, forecast, rung, said
 from engine.settings import Settings
@@ -29,6 +29,7 @@ from tests.doors import with_endpoint
 from tests.loops import mill, small
 from workers.figures import Capacity, Figures
 from workers.load import Load
+from workers.outcomes import kept_for_person, read
 
 pytestmark = pytest.mark.one_redis
 
@@ -238,6 +239,19 @@ def test_where_the_wait_is_too_long_a_person_is_called_and_the_message_is_kept_f
     assert redis_client.llen(shard.history(ref)) == 2
     assert lanes.look(lanes.message_id(to, "id1")).run(redis_client).record["state"] == "handed-over"
     lane_probe.audit(redis_client, lanes)
+
+
+def test_what_waited_before_a_person_was_called_stands_first_in_the_history(settings: Settings, redis_client: redis.Redis) -> None:
+    accept(settings, Forecast(), support("my order is late", "id1"))
+    assert accept(settings, Forecast(ahead=5000, wait=100), support("and wrong", "id2")) == ["owned"]
+
+    desk = Desk(redis_client, Lanes(settings))
+    for lane in desk.claim().lanes:
+        messages, _ = read(lane.entries)
+        desk.lanes.commit(lane, kept_for_person(lane, messages, settings)).run(redis_client)
+    to = support("", "").address
+    kept = redis_client.lrange(desk.lanes.shard_of(to).history(desk.lanes.digests.lane(to)), 0, -1)
+    assert [Turn.decode(turn).text for turn in kept] == ["my order is late", "and wrong"]
 
 
 def test_where_nobody_could_take_over_the_message_waits_and_its_sender_is_told(

@@ -424,7 +424,8 @@ def test_the_page_is_locked_down(door: Door) -> None:
     assert "HttpOnly" in cookie
     assert "samesite=strict" in cookie.lower()
     assert "set-cookie" not in door.http.get("/").headers
-    for name, media in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
+    styles = (("palette.css", "text/css"), ("page.css", "text/css"))
+    for name, media in (*styles, ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
         asset = door.http.get(f"/static/{name}")
         assert asset.headers["content-type"].startswith(media)
         assert door.http.get(f"/static/{name}", headers={"if-none-match": asset.headers["etag"]}).status_code == 304

@@ -39,7 +39,7 @@ class Limits:
 AHEAD = 3
 #: The same while much waits and what needs no model is sought further on.
 FAR_AHEAD = 12
-#: Most lanes of one claim: on a slow processor a script that takes more would hold Redis up for over 5 ms.
+#: Most lanes of one claim, a script of some milliseconds in which Redis does nothing else.
 CLAIM = 64
 
 

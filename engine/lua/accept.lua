@@ -2,8 +2,8 @@
 -- quiet_max}, lane_messages, lane_bytes, tenant_messages, turn and history {turns, ttl} for a conversation a person owns, notice (an
 -- item), sent once in `notice_every` when the lane is full, pause {turns, notice} or nil: beyond so many replies within a minute
 -- there is no further one, record_ttl, tell (an item or nil), sent once in `notice_every` beside what waits, person (a hand, see
--- `hand_on`, or nil): the conversation goes to a person at once, relay (an item or nil): the same for the people behind the bridge. Returns {verdict, id}: accepted, repeat, cancelled, owned, paused, full (the lane),
--- crowded (the tenant).
+-- `hand_on`, or nil): the conversation goes to a person at once, relay (an item or nil): the same for the people behind the bridge.
+-- Returns {verdict, id}: accepted, repeat, cancelled, owned, paused, full (the lane), crowded (the tenant).
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
 if first then
@@ -45,7 +45,9 @@ for _, digest in ipairs(a.digests) do
 end
 
 local owner = P .. 'o:' .. a.ref
-if call('EXISTS', owner) == 1 then
+
+-- A person has the conversation.
+local function owned()
   remember()
   note(a.ref, short(a.item.id), 'h')
   if call('GET', owner) == 'human' then
@@ -64,6 +66,10 @@ if call('EXISTS', owner) == 1 then
     post(a.ref, a.relay)
   end
   return { 'owned', a.item.id }
+end
+
+if call('EXISTS', owner) == 1 then
+  return owned()
 end
 
 local function settle(state)
@@ -91,15 +97,9 @@ end
 
 -- So much waits that a person is the faster way.
 if a.person then
-  remember()
-  remember_turns(a.ref, { a.turn }, a.history)
-  note(a.ref, short(a.item.id), 'h')
-  settle('handed-over')
   hand_on(a.person)
-  if a.relay and is_bridged(a.ref) then
-    post(a.ref, a.relay)
-  end
-  return { 'owned', a.item.id }
+  settle('handed-over')
+  return owned()
 end
 
 local waiting = tonumber(call('HGET', key(a.dir, 'tenants'), tenant_of(a.ref)) or 0)

@@ -1,8 +1,8 @@
--- Commits one outcome if what it answers still stands at the head of the lane. a: dir, ref, token, pairs {{id, revision}...},
--- owner ('bot': only while the bot owns it; 'person': only while it does not; '': always), turns, history {turns, ttl},
--- out (items for the outbound lane), record {field, value...}, record_ttl, records (ids to write), dead {reason, ttl, tried (the attempt that
--- ended it, or '')} or nil, note (what the trace is told, or ''), hand (see `hand_on`, or nil).
--- Either way a lease under that token ends. Returns committed, gone, changed or owned.
+-- Commits one outcome if what it answers still stands at the head of the lane. a: dir, ref, token, pairs {{id, revision}...}, owner
+-- ('bot': only while the bot owns it; 'person': only while it does not; '': always), turns, history {turns, ttl}, out (items for
+-- the outbound lane), record {field, value...}, record_ttl, records (ids to write), dead {reason, ttl, tried (the attempt that
+-- ended it, or '')} or nil, note (what the trace is told, or ''), hand (see `hand_on`, or nil). Either way a lease under that token
+-- ends. Returns committed, gone, changed or owned.
 
 local queue, state = lane(a.dir, a.ref), lease(a.dir, a.ref)
 local n = #a.pairs

@@ -1,5 +1,5 @@
--- Gives a dead letter another entry, if it still is the one that was read. a: id, ref, before, after, direction. Returns edited, changed
--- or gone.
+-- Gives a dead letter another entry, if it still is the one that was read. a: id, ref, before, after, direction. Returns edited,
+-- changed or gone.
 
 local letter = P .. 'dead:' .. a.id
 local kept = call('HGET', letter, 'entry')

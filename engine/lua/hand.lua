@@ -1,6 +1,6 @@
--- Moves a conversation to another owner, once. a: hand (see `hand_on`), ref, digests, suffix, id and dedupe_ttl of what asks for it (no
--- digests: nothing is remembered), at (the time at which a watch found it, or nil: then only while that stands), always (items for the
--- outbound lane, whatever becomes of the move), turns, history. Returns {verdict, owner before}: accepted, repeat or gone.
+-- Moves a conversation to another owner, once. a: hand (see `hand_on`), ref, digests, suffix, id and dedupe_ttl of what asks for it
+-- (no digests: nothing is remembered), at (the time at which a watch found it, or nil: then only while that stands), always (items
+-- for the outbound lane, whatever becomes of the move), turns, history. Returns {verdict, owner before}: accepted, repeat or gone.
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
 if first then

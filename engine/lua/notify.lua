@@ -1,7 +1,7 @@
 -- Takes what needs no answer of the loops: a fixed text is due, or somebody else is to answer from now on, once. a: ref, digests,
--- suffix, id, dedupe_ttl, out (items for the outbound lane), aside (items for the people behind the bridge, where they have it), hand (see
--- `hand_on`, or nil) and record_ttl, forget (true: the history goes, and the records, dead letters and trace of what was said).
--- Returns {verdict, id}: accepted or repeat.
+-- suffix, id, dedupe_ttl, out (items for the outbound lane), aside (items for the people behind the bridge, where they have it),
+-- hand (see `hand_on`, or nil) and record_ttl, forget (true: the history goes, and the records, dead letters and trace of what was
+-- said). Returns {verdict, id}: accepted or repeat.
 
 local first = repeated(a.digests, a.suffix, a.dedupe_ttl)
 if first then

@@ -1,5 +1,5 @@
--- Gives leased lanes back. a: dir, attempts (limit), alone, lanes {{ref, token, delay in ms, failed, keep_intent, reason or '', newer}...}. A lane
--- whose last attempt failed goes aside at once, where `sweep` finds it. Returns how many were still ours.
+-- Gives leased lanes back. a: dir, attempts (limit), alone, lanes {{ref, token, delay in ms, failed, keep_intent, reason or '',
+-- newer}...}. A lane whose last attempt failed goes aside at once, where `sweep` finds it. Returns how many were still ours.
 
 -- A lane whose head only a newer version can read is noted each time that it comes back, for so long in ms.
 local NOTED = 10000

@@ -1,8 +1,9 @@
--- Puts dead letters back onto their lanes, once each, oldest first. a: letters {{id, dir, ref, as (its id in the lane), entry (as it was
--- read), body, cost, deadline in ms, digests (of a message's logical ids), answers (the message that a delivery answers)}...},
--- dedupe_ttl, lane_messages and lane_bytes as for `accept`. Each goes behind what waits in its lane, with a revision of its own: no
--- worker that still holds the old one can commit to it. Returns for each: replayed, waiting (it is in its lane), changed (it is not the one that was read), known (it came again
--- meanwhile, and was taken), full (its lane holds as many messages as it takes: all of them are one turn) or gone.
+-- Puts dead letters back onto their lanes, once each, oldest first. a: letters {{id, dir, ref, as (its id in the lane), entry (as
+-- it was read), body, cost, deadline in ms, digests (of a message's logical ids), answers (the message that a delivery
+-- answers)}...}, dedupe_ttl, lane_messages and lane_bytes as for `accept`. Each goes behind what waits in its lane, with a revision
+-- of its own: no worker that still holds the old one can commit to it. Returns for each: replayed, waiting (it is in its lane),
+-- changed (it is not the one that was read), known (it came again meanwhile, and was taken), full (its lane holds as many messages
+-- as it takes: all of them are one turn) or gone.
 
 -- What is in the lane of a letter, looked at once for all letters of one conversation.
 local looked = {}
