@@ -117,7 +117,7 @@ def _judge(answer: httpx.Response, most: int) -> None:
     if not answer.is_success:
         raise Unreadable(f"the file's server answered {status}")
     if size.isdigit() and int(size[:20]) > most:
-        raise too_large(most)
+        raise Unreadable.too_large(most)
 
 
 async def _content(answer: httpx.Response, most: int) -> bytes:
@@ -125,13 +125,9 @@ async def _content(answer: httpx.Response, most: int) -> bytes:
     async for chunk in answer.aiter_bytes():
         found += chunk
         if len(found) > most:
-            raise too_large(most)
+            raise Unreadable.too_large(most)
     page = answer.headers.get("content-type", "").lower().startswith(_PAGES)
     if page and found.lstrip().startswith((b"<", b"{", b"[")):
         # Slack answers so where the token may not read files, and so does any page to log in.
         raise Unreadable("a page came instead of the file: check the token's rights")
     return bytes(found)
-
-
-def too_large(most: int) -> Unreadable:
-    return Unreadable(f"the file is larger than {most} bytes: see REPLYMILL_MEDIA_BYTES")

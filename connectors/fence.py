@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
-
-import aiohttp
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Stale
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Until when the running task may begin to write a request, by `time.monotonic`, which goes on while a process is stopped.
 _until: ContextVar[float] = ContextVar("until", default=math.inf)
@@ -39,7 +39,7 @@ def check() -> None:
         raise Stale(f"this process stood still: nothing was sent, {late:.1f} s too late")
 
 
-async def fenced(request: httpx.Request) -> None:
+async def fenced(request: "httpx.Request") -> None:
     """For the event hooks of a client of httpx."""
     request.extensions = {**request.extensions, "trace": _trace}
 
@@ -47,21 +47,3 @@ async def fenced(request: httpx.Request) -> None:
 async def _trace(event: str, _: Any) -> None:
     if event.endswith(_WRITES):
         check()
-
-
-class FencedRequest(aiohttp.ClientRequest):
-    """For sessions of aiohttp, which write the headers together with the body."""
-
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        check()
-        return await super().send(conn)
-
-    async def write_bytes(self, writer: Any, conn: Any, *arguments: Any, **options: Any) -> None:
-        try:
-            check()
-        except Stale as stale:
-            # Who waits for the answer hears of it.
-            conn.protocol.set_exception(stale)
-            conn.close()
-            return
-        await super().write_bytes(writer, conn, *arguments, **options)

@@ -4,23 +4,17 @@ A platform's module is imported where it is set up, so that nobody pays for the 
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from connectors import page, webhook
+from connectors import page
 from connectors.bridge import bridge
 from connectors.contract import Platform
 from connectors.page import Page
-from connectors.webhook import Webhook
 from engine.handoff import BRIDGE
 from engine.messages import Address
 from engine.settings import Settings
 from engine.store import AsyncClient
-
-_ALWAYS: Mapping[str, Callable[[Settings, AsyncClient], Platform]] = {
-    webhook.NAME: lambda settings, _: Webhook(settings),
-    page.NAME: Page,
-}
 
 #: Module and class of each platform with accounts, made with the settings and a client of Redis.
 _WITH_ACCOUNTS: Mapping[str, tuple[str, str]] = {
@@ -57,8 +51,13 @@ def table(settings: Settings, client: AsyncClient) -> Mapping[str, Platform]:
 
     :raises SettingsError: a platform's settings cannot be used.
     """
-    set_up = {name: _class(*place) for name, place in _WITH_ACCOUNTS.items() if settings.accounts.get(name)}
-    made = {name: make(settings, client) for name, make in {**_ALWAYS, **set_up}.items()}
+    made: dict[str, Platform] = {
+        "webhook": _class("connectors.webhook", "Webhook")(settings),
+        page.NAME: Page(settings, client),
+    }
+    for name, place in _WITH_ACCOUNTS.items():
+        if settings.accounts.get(name):
+            made[name] = _class(*place)(settings, client)
     leads_to = made.get(settings.bridge_place.platform) if settings.bridge_place else None
     return {**made, BRIDGE: bridge(settings, client, leads_to)} if leads_to else made
 

@@ -13,8 +13,8 @@ import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from connectors.fence import FencedRequest
 from connectors.posting import CONNECT_TIMEOUT, wait_asked
+from connectors.slack_fence import FencedRequest
 from engine.accounts import SlackApp
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear
 

@@ -14,7 +14,7 @@ from telegram import Bot
 from telegram.error import TelegramError
 from telegram.request import HTTPXRequest
 
-from connectors.downloads import Home, download, too_large
+from connectors.downloads import Home, download
 from connectors.fence import fenced
 from connectors.posting import CONNECT_TIMEOUT
 from connectors.telegram_errors import Pause
@@ -111,7 +111,7 @@ class Client(Bot):
         found = await self._post("getFile", {"file_id": file_id})
         path, size = (found.get("file_path"), found.get("file_size")) if isinstance(found, dict) else (None, 0)
         if isinstance(size, int) and size > most:
-            raise too_large(most)
+            raise Unreadable.too_large(most)
         if not isinstance(path, str) or not _PATH.fullmatch(path) or ".." in path:
             raise Unreadable("Telegram names no path of the file; one on the disk of a local Bot API server is not read")
         home = Home(platform="Telegram", base_url=self._files, alone=True)

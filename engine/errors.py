@@ -182,6 +182,11 @@ class UnsupportedModel(ModelError):
 class Unreadable(ReplymillError):
     """A voice note or an image cannot be fetched, transcribed or described; what was written beside it is answered."""
 
+    @classmethod
+    def too_large(cls, most: int) -> "Unreadable":
+        """It has more than so many bytes."""
+        return cls(f"the file is larger than {most} bytes: see REPLYMILL_MEDIA_BYTES")
+
 
 class DeliveryError(ReplymillError):
     """A reply did not reach its platform."""

@@ -3,13 +3,13 @@
 Both are ports of one shape, off by default. A file goes in as bytes, what is said or seen in it comes out as text, within a bound.
 """
 
+import importlib
 import shlex
 from collections.abc import Mapping
 from typing import Protocol
 
 from engine.messages import MediaKind
 from engine.perception_command import Command
-from engine.perception_served import Describer, Transcriber
 from engine.settings import PREFIX, Settings
 from engine.values import COMMAND
 
@@ -47,6 +47,11 @@ def readers(settings: Settings) -> Mapping[MediaKind, Reader]:
 def _reader(kind: MediaKind, variable: str, value: str, settings: Settings) -> Reader:
     if value.startswith(COMMAND):
         return Command(kind, shlex.split(value.removeprefix(COMMAND)), variable=PREFIX + variable.upper())
+    # Where none is set up, nobody waits for what it needs.
+    served = importlib.import_module("engine.perception_served")
     if kind is MediaKind.VOICE:
-        return Transcriber(value, model=settings.transcribe_model, key=settings.transcribe_key)
-    return Describer(value, model=settings.describe_model, key=settings.describe_key, prompt=settings.describe_prompt)
+        heard: Reader = served.Transcriber(value, model=settings.transcribe_model, key=settings.transcribe_key)
+        return heard
+    key, prompt = settings.describe_key, settings.describe_prompt
+    seen: Reader = served.Describer(value, model=settings.describe_model, key=key, prompt=prompt)
+    return seen

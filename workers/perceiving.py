@@ -17,7 +17,6 @@ import structlog
 from msgspec import structs
 
 from connectors.contract import Fetching, Platform
-from connectors.downloads import too_large
 from connectors.platforms import table
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater, StoreUnavailable, Unreadable
 from engine.messages import Address, InboundMessage, Media, MediaKind
@@ -167,7 +166,7 @@ class Senses:
         if media.kind not in self._readers:
             raise Unreadable("nothing is configured that reads it")
         if media.size > self._settings.media_bytes:
-            raise too_large(self._settings.media_bytes)
+            raise Unreadable.too_large(self._settings.media_bytes)
         platform = (await self._table()).get(address.platform)
         if not isinstance(platform, Fetching):
             raise Unreadable(f"this worker has no platform {address.platform!r} with files: check its settings")
