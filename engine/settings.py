@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 
 from engine import accounts, endpoint_checks, endpoints, staffing, values
 from engine.accounts import Accounts
+from engine.answers import Answers
 from engine.endpoints import WebhookEndpoint
 from engine.errors import SettingsError
 from engine.messages import MediaKind
@@ -33,7 +34,7 @@ _REDIS_URL = values.url("redis", "rediss", "unix", "sentinel")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Staffing):
+class Settings(Answers):
     """Everything that can be set, checked. Each field is read from `REPLYMILL_<FIELD>`."""
 
     host: str = setting("127.0.0.1", values.text, "address the web process listens on")
@@ -114,8 +115,6 @@ class Settings(Staffing):
         "", values.url("http", "https"), "collector that gets OpenTelemetry spans (extra `otlp`), such as `http://localhost:4318`"
     )
     feedback_ttl: float = setting(2_592_000.0, values.number(60, 31_536_000), "seconds a verdict about a reply is kept")
-    cache: bool = setting(True, values.flag, "reuse replies to the same question")
-    cache_ttl: float = setting(86_400.0, values.number(1, 31_536_000), "seconds a cached reply is kept")
     send_timeout: float = setting(10.0, values.number(0.1, 300), "seconds one delivery may take; under half the lease")
     unclear: str = setting(
         "at-least-once",
@@ -218,11 +217,11 @@ def _written(field_name: str, value: Any) -> str:
     return ("|" if field_name == "stop" else " ").join(value) if isinstance(value, tuple) else str(value)
 
 
-_TEXTS, _STAFFING = ({f.name for f in dataclasses.fields(part)} for part in (Texts, Staffing))
-#: By variable, people and what is said at last.
+_PARTS = [{f.name for f in dataclasses.fields(part)} for part in (Texts, Staffing, Answers)]
+#: By variable: what answers are made from, people and what is said at last.
 _FIELDS = {
     PREFIX + f.name.upper(): f
-    for f in sorted(dataclasses.fields(Settings), key=lambda f: (f.name in _TEXTS, f.name in _STAFFING))
+    for f in sorted(dataclasses.fields(Settings), key=lambda f: [f.name in part for part in _PARTS])
     if f.name not in ("webhooks", "accounts")
 }
 

@@ -44,7 +44,7 @@ OPEN_TO_CONNECTORS = {
 }
 
 #: What those need in turn and nobody else does.
-BEHIND_THEM = {"values", "endpoint_checks", "items", "texts"}
+BEHIND_THEM = {"values", "endpoint_checks", "items", "texts", "answers"}
 
 #: Who imports CTranslate2, and what of it: serving in one place; converting needs only its specs and converters.
 CTRANSLATE2 = {
@@ -57,7 +57,7 @@ CTRANSLATE2 = {
 }
 
 #: Never imported by serving code: training alone needs them.
-HEAVY = {"torch", "transformers", "accelerate", "safetensors"}
+HEAVY = {"torch", "transformers", "accelerate"}
 
 READS_ENVIRONMENT = {"engine.settings"}
 

@@ -12,6 +12,7 @@ from hypothesis import settings as examples
 
 import engine
 from engine.accounts import SECTIONS, parts
+from engine.answers import Answers
 from engine.endpoints import WEBHOOK_PARTS, WebhookEndpoint
 from engine.errors import SettingsError
 from engine.settings import PREFIX, Settings, describe
@@ -25,6 +26,7 @@ TEXTS += ("nobody_came", "not_handed", "given_back")
 #: What stands at the end of every list.
 TEXTS_LAST = {f.name for f in dataclasses.fields(Texts)}
 STAFFING_THEN = {f.name for f in dataclasses.fields(Staffing)}
+ANSWERS_THEN = {f.name for f in dataclasses.fields(Answers)}
 FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts")}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -350,7 +352,10 @@ def test_every_setting_is_described_once_with_its_default() -> None:
     rows = describe()
 
     assert [name for name, _, _ in rows] == [
-        *(variable(name) for name in sorted(FIELDS, key=lambda name: (name in TEXTS_LAST, name in STAFFING_THEN))),
+        *(
+            variable(name)
+            for name in sorted(FIELDS, key=lambda name: (name in TEXTS_LAST, name in STAFFING_THEN, name in ANSWERS_THEN))
+        ),
         *(f"{PREFIX}WEBHOOK_<NAME>_{part}" for part in WEBHOOK_PARTS),
         *(f"{PREFIX}{kind.upper()}_<NAME>_{part}" for kind, section in SECTIONS.items() for part in parts(section)),
     ]
