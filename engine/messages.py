@@ -247,6 +247,8 @@ class Reply(Wire, frozen=True, array_like=True, kw_only=True):
     reference: str = ""
     #: How the reply was made: see `engine.trace`.
     trace: dict[str, Fact] = {}
+    #: What the person may be after, to choose from: buttons where the platform has them, a numbered list elsewhere.
+    choices: tuple[str, ...] = ()
 
 
 class Action(StrEnum):

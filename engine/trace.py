@@ -9,6 +9,7 @@ import time
 
 import msgspec
 
+from engine.choices import listed
 from engine.messages import Reply
 
 
@@ -36,7 +37,7 @@ def answered_record(reply: Reply, *, state: str, received_at: int, at: int) -> d
     """Fields of the record of a message answered `at` a time; `evidence` and `trace` are JSON."""
     return {
         "state": state,
-        "text": reply.text,
+        "text": listed(reply.text, reply.choices),
         "source": reply.source,
         "confidence": "" if reply.confidence is None else f"{reply.confidence:.4f}",
         "evidence": msgspec.json.encode(reply.evidence).decode(),

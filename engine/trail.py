@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from engine.choices import listed
 from engine.keys import Shard
 from engine.lanes import Lanes
 from engine.messages import Address, Fact, Reply, Source
@@ -154,7 +155,7 @@ def answered_note(reply: Reply, *, kind: str = "a", question: str = "", door: Se
     if model := facts.get("model"):
         facts["model"] = model_code(str(model))
     if question:
-        facts |= {"question": question[:LONGEST_TEXT], "reply": reply.text[:LONGEST_TEXT]}
+        facts |= {"question": question[:LONGEST_TEXT], "reply": listed(reply.text, reply.choices)[:LONGEST_TEXT]}
     return kind + _SOURCES[reply.source] + _written(facts)
 
 

@@ -40,6 +40,7 @@ replies = st.builds(
     confidence=st.none() | st.floats(0, 1),
     reference=anything,
     trace=st.dictionaries(anything, facts),
+    choices=st.lists(anything, max_size=3).map(tuple),
 )
 values: dict[type[Wire], st.SearchStrategy[Any]] = {
     Address: addresses,

@@ -16,6 +16,7 @@ import structlog
 
 from connectors.contract import Platform
 from connectors.fence import open_until
+from connectors.offering import fitting
 from engine import roster
 from engine.errors import DecodeError, DeliveryRefused, NewerSchema, RetryLater, Stale, StoreUnavailable, Unclear, Withdrawn
 from engine.keys import Direction, Shard
@@ -170,6 +171,7 @@ class Delivering:
         platform = self.platforms.get(delivery.reply.address.platform)
         if platform is None:
             raise DeliveryRefused(f"this worker has no platform {delivery.reply.address.platform!r}: check its settings")
+        delivery = fitting(delivery, platform)
         if await self._split(lane, delivery, platform) or await self._limited(lane, delivery, platform):
             return
         ours, before, fence = await self._intend(lane, entry.id)

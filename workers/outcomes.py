@@ -6,6 +6,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from connectors.platforms import bridged, staffed
+from engine.choices import listed
 from engine.errors import DecodeError, NewerSchema
 from engine.handoff import Reason, relay
 from engine.keys import Direction
@@ -29,7 +30,7 @@ def answered(lane: Lane, reply: Reply, *, question: str, at: int, state: str = "
         owner="bot",
         turns=(
             Turn.kept(Role.USER, question, at=first.received_at),
-            Turn.kept(Role.ASSISTANT, reply.text, at=at),
+            Turn.kept(Role.ASSISTANT, listed(reply.text, reply.choices), at=at),
         ),
         deliveries=(Delivery(id=delivery_id(first.id), reply=reply),),
         record=answered_record(reply, state=state, received_at=first.received_at, at=at),
@@ -89,12 +90,12 @@ def delivered(lane: Lane, delivery: Delivery, receipt: Receipt, *, at: int, seco
 
 
 def parts_of(delivery: Delivery, texts: Sequence[str]) -> list[Delivery]:
-    """A delivery for each part of a reply; only the last does what the delivery asks for beside."""
+    """A delivery for each part of a reply; only the last has the choices, and does what the delivery asks for beside."""
     return [
         structs.replace(
             delivery,
             id=delivery_id(delivery.turn, part),
-            reply=structs.replace(delivery.reply, text=text),
+            reply=structs.replace(delivery.reply, text=text, choices=delivery.reply.choices if part == len(texts) - 1 else ()),
             part=part,
             parts=len(texts),
             action=delivery.action if part == len(texts) - 1 else Action.NONE,
