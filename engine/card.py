@@ -15,12 +15,14 @@ FILE = "replymill.json"
 
 
 class Kind(StrEnum):
-    """How the model makes text."""
+    """What the model makes."""
 
     #: Decoder only: continues the prompt.
     GENERATOR = "generator"
     #: Encoder and decoder: maps the prompt to an answer.
     TRANSLATOR = "translator"
+    #: Makes no text: maps a text to a vector, see `engine.encoder`.
+    ENCODER = "encoder"
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +51,12 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     add_bos: bool = False
     #: Token that a source text must end with (encoder-decoder models).
     source_end: str = ""
-    #: Most tokens of prompt and reply together; 0 where it is not known.
+    #: Most tokens of prompt and reply together, or of a text that is encoded; 0 where it is not known.
     context_length: int = 0
+    #: Numbers in a vector (encoders).
+    dimension: int = 0
+    #: How the vectors of tokens become that of the text: `mean` or `cls` (encoders).
+    pooling: str = ""
     #: Bytes of `model.bin`, to notice a cut file without reading it.
     model_bytes: int
     converter: int = CONVERTER

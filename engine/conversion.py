@@ -13,7 +13,7 @@ from typing import Any
 import ctranslate2
 import msgspec
 
-from engine import gguf_model, precision, ready_model
+from engine import bert_model, gguf_model, precision, ready_model, sentence_format
 from engine.card import Card
 from engine.errors import DownloadFailed, ModelError, UnsupportedModel
 
@@ -51,12 +51,20 @@ class _Int8Converter(ctranslate2.converters.TransformersConverter):  # type: ign
 def convert(job: Job) -> Card:
     """The model of the job, in its folder, and its card written last."""
     path, folder = Path(job.path), Path(job.folder)
-    if path.is_dir():
+    if path.is_dir() and _is_encoder(path):
+        card = bert_model.convert(path, folder, source=job.source, weights=job.weights, step=_report)
+    elif path.is_dir():
         card = _convert_weights(job, path, folder)
     else:
         card = gguf_model.convert(path, folder, source=job.source, weights=job.weights, step=_report)
     card.write(folder)
     return card
+
+
+def _is_encoder(path: Path) -> bool:
+    """A sentence encoder, or the bare transformer of one, which is refused by its own name."""
+    config = sentence_format.read_json(path / "config.json")
+    return (path / "modules.json").is_file() or config.get("model_type") in bert_model.ARCHITECTURES
 
 
 def _convert_weights(job: Job, path: Path, folder: Path) -> Card:

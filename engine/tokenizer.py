@@ -47,6 +47,17 @@ def load(folder: Path, card: Card) -> Tokenizer:
     return PieceTokenizer(folder / card.tokenizer, target=folder / (card.target_tokenizer or card.tokenizer))
 
 
+def read_json_tokenizer(path: Path) -> tokenizers.Tokenizer:
+    """The tokenizer in a `tokenizer.json`.
+
+    :raises DamagedModel: if it cannot be read.
+    """
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust library raises plain `Exception` for a file it cannot read
+        raise DamagedModel(f"{path} is damaged ({error}): delete {path.parent} and fetch or convert it again") from error
+
+
 def _split(text: str, controls: re.Pattern[str] | None) -> list[str]:
     """Control tokens at odd positions, what stands between them at even ones."""
     return controls.split(text) if controls else [text]
@@ -61,10 +72,7 @@ class JsonTokenizer:
     """A tokenizer of the `tokenizers` library."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the Rust library raises plain `Exception` for a file it cannot read
-            raise DamagedModel(f"{path} is damaged ({error}): delete {path.parent} and convert again") from error
+        self._tokenizer = read_json_tokenizer(path)
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()

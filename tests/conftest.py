@@ -21,7 +21,7 @@ import pytest
 import redis
 
 from engine.settings import PREFIX, Settings
-from tests.models import default_model, tiny_model  # noqa: F401 - fixtures
+from tests.models import default_encoder, default_model, tiny_model  # noqa: F401 - fixtures
 from workers import embedded
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """Models for tests: the default one, converted once into the user's cache folder, and a tiny Llama that a test writes itself.
 
-`conftest.py` imports the fixtures `default_model` and `tiny_model` from here.
+`conftest.py` imports the fixtures `default_model`, `default_encoder` and `tiny_model` from here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ import pytest
 from gguf import GGMLQuantizationType, quants
 
 from engine.convert import ensure
+from engine.encoder import Encoder
 from engine.settings import DEFAULT_MODEL, Settings
 
 CHAT_TEMPLATE = (
@@ -30,6 +31,12 @@ MERGES = ("Ġ t", "h e", "Ġt he", "i n", "e r", "o u", "Ġ a", "s t", "a n", "r
 def default_model() -> Callable[[str], Path]:
     """The folder of the default model, for a compute type."""
     return lambda compute_type="int8": ensure(DEFAULT_MODEL, Settings.load({"REPLYMILL_COMPUTE_TYPE": compute_type}))
+
+
+@pytest.fixture(scope="session")
+def default_encoder() -> Encoder:
+    """The default sentence encoder."""
+    return Encoder.load(Settings.load({}))
 
 
 @pytest.fixture(scope="session")

@@ -47,12 +47,14 @@ OPEN_TO_CONNECTORS = {
 #: What those need in turn and nobody else does.
 BEHIND_THEM = {"values", "endpoint_checks", "items", "texts", "answers"}
 
-#: Who imports CTranslate2, and what of it: serving in one place; converting needs only its specs and converters.
+#: Who imports CTranslate2, and what of it: serving in two places; converting needs only its specs and converters.
 CTRANSLATE2 = {
     "engine.model": {"ctranslate2"},
+    "engine.encoder": {"ctranslate2"},
     "engine.conversion": {"ctranslate2", "ctranslate2.specs", "ctranslate2.converters"},
     "engine.convert": {"ctranslate2.specs", "ctranslate2.converters"},
     "engine.gguf_model": {"ctranslate2.specs"},
+    "engine.bert_model": {"ctranslate2.specs"},
     "engine.precision": {"ctranslate2.specs"},
     "workers.chaos.echo": {"ctranslate2.specs"},
 }

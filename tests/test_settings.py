@@ -57,6 +57,8 @@ BAD = {
     "device": ["gpu", "CPU"],
     "compute_type": ["int4", "INT8"],
     "cache": ["maybe", "2", "yess"],
+    "encoder": ["minilm", "pypi:", "pypi:a b"],
+    "encoder_compute_type": ["float16", "INT8"],
     "transcribe": [
         "whisper",
         "ftp://x/v1",
@@ -95,6 +97,8 @@ GOOD: dict[str, dict[str, object]] = {
     "trace_text": {"on": True},
     "bridge_mention": {"<!here>": "<!here>", "<!subteam^S0HELP>": "<!subteam^S0HELP>", "@support_team": "@support_team"},
     "handover_anger": {"off": False},
+    "encoder": {"hf:org/name": "hf:org/name", "path:/models/x": "path:/models/x"},
+    "encoder_compute_type": {"int8": "int8"},
     "cache": {"off": False, "TRUE": True, "0": False, "yes": True},
     "apology": {"Sorry.": "Sorry."},
     "sealing_keys": {"a-long-enough-key-01": ("a-long-enough-key-01",)},

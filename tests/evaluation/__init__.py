@@ -1,0 +1,1 @@
+"""Figures of quality on real data: `make eval`."""
