@@ -22,3 +22,12 @@ class Answers(Staffing):
     encoder_compute_type: str = setting(
         "float32", values.one_of("float32", "int8"), "its precision; `int8` is faster and smaller, and less exact"
     )
+
+    tools: str = setting("", values.text, "file (TOML or YAML) that registers HTTP tools; empty: none; see docs/tools.md")
+    tool_hosts: tuple[str, ...] = setting(
+        (), values.words, "hosts (`host` or `host:port`) that tools may call; a tool at any other is refused at start"
+    )
+    tool_secrets: tuple[str, ...] = setting(
+        (), values.named, "secrets for headers of tools, `NAME=VALUE`, separated by spaces", secret=True
+    )
+    tools_at_once: int = setting(8, values.whole(1, 1024), "calls of tools one worker makes at a time")

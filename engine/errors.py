@@ -29,6 +29,7 @@
     │   ├── DamagedModel        a hash or a file does not match
     │   └── UnsupportedModel    an architecture, tokenizer or device we do not serve
     ├── Unreadable              a voice note or an image cannot be fetched, transcribed or described
+    ├── ToolFailed              a registered tool did not answer, or with something that is no answer
     └── DeliveryError
         ├── RetryLater          a signal, not a fault: try again, not before `after` seconds
         ├── Unclear             it may have been sent: a connection broke after the request went out
@@ -186,6 +187,14 @@ class Unreadable(ReplymillError):
     def too_large(cls, most: int) -> "Unreadable":
         """It has more than so many bytes."""
         return cls(f"the file is larger than {most} bytes: see REPLYMILL_MEDIA_BYTES")
+
+
+class ToolFailed(ReplymillError):
+    """A registered tool did not work; `unsent`: nothing was sent, so that another attempt cannot act twice."""
+
+    def __init__(self, reason: str, *, unsent: bool) -> None:
+        super().__init__(reason)
+        self.unsent = unsent
 
 
 class DeliveryError(ReplymillError):

@@ -53,6 +53,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:cache:<tenant>:<digest>` | string | `cache_ttl` | responder | responder | a reply to reuse |
 | `rm:cache-stats:<tenant>` | hash | always | responder | status | hits and misses |
 | `rm:page:<session>` | stream | an hour | delivery to the chat page | web | replies of one browser tab, kept for a reconnect |
+| `rm:acted:<id>:<tool>` | string | the deadlines of a message and two leases | answering | answering | a tool that changes something was called for a message, and how that ended: it is not called twice |
 | `rm:progress:<session>` | channel | - | answering | web | the reply while it is generated |
 | `rm:live` | zset | while not empty | answering | delivery | turns whose reply is being made, each once: there is something to show |
 | `rm:live:<id>` | string | a minute | answering | delivery | the text so far of the reply to a turn |
@@ -178,6 +179,11 @@ def cache_stats(tenant: str) -> str:
 def page(session: str) -> str:
     """Stream of one browser tab or console; `session` is random and known to it alone."""
     return f"rm:page:{session}"
+
+
+def acted(message: str, tool: str) -> str:
+    """What became of a tool that a message called; `message` is its id."""
+    return f"rm:acted:{message}:{tool}"
 
 
 def progress(session: str) -> str:

@@ -34,6 +34,16 @@ def words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
 
 
+def named(value: str) -> tuple[str, ...]:
+    """Values with names, separated by spaces."""
+    found = tuple(value.split())
+    if not all(re.fullmatch(r"[a-z][a-z0-9_-]*=[!-~]+", one) for one in found):
+        raise ValueError("NAME=VALUE, separated by spaces: a name of small letters, a value of printable ASCII")
+    if len({one.partition("=")[0] for one in found}) < len(found):
+        raise ValueError("NAME=VALUE with each name once")
+    return found
+
+
 def lines(value: str) -> tuple[str, ...]:
     """Texts separated by `|`."""
     return tuple(part for part in value.split("|") if part)

@@ -70,6 +70,7 @@ CATCHES_EVERYTHING = {
     "workers.answering": "one turn: it is tried again, the last time alone",
     "workers.delivering": "one delivery: it is tried again, and the others go on",
     "workers.showing": "one step of a reply that is being made: the reply itself still comes",
+    "workers.acting": "one call of a tool: its person is told that it does not work",
     "workers.perceiving": "one voice note or image: the rest of its turn is answered",
     "workers.loop": "the thread of a loop: the process ends, logged, to be started afresh",
     "engine.pending": "a callback from CTranslate2's C++ thread, which an exception would end",

@@ -70,6 +70,7 @@ BAD = {
         "command: x",
     ],
     "describe": ["on", "http://x:port/v1", "command: 'x {file}", "COMMAND: x {file}", "http://[/v1"],
+    "tool_secrets": ["shop", "shop=", "=x", "Shop=x", "shop=ключ", "shop=a shop=b"],
     "transcribe_key": ["two words", "ключ"],
     "describe_key": ["a\tb"],
 }
@@ -112,6 +113,9 @@ GOOD: dict[str, dict[str, object]] = {
     "describe_model": {"llava": "llava"},
     "transcribe_key": {"sk-1": "sk-1"},
     "describe_key": {"sk-1": "sk-1"},
+    "tools": {"tools.toml": "tools.toml"},
+    "tool_hosts": {"shop.example, crm:8443": ("shop.example", "crm:8443")},
+    "tool_secrets": {"shop=abc=1 crm=x": ("shop=abc=1", "crm=x")},
     "media_hosts": {"cdn.example, minio:9000": ("cdn.example", "minio:9000")},
 }
 

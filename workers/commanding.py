@@ -24,6 +24,12 @@ PARTS = {
     "slack_manifest": "connectors.slack_manifest",
     "sources": "engine.sources",
     "supervisor": "workers.supervisor",
+    "errors": "engine.errors",
+    "tool_answers": "engine.tool_answers",
+    "tool_calls": "workers.tool_calls",
+    "tool_requests": "engine.tool_requests",
+    "tools": "engine.tools",
+    "tools_file": "engine.tools_file",
     "traces": "workers.traces",
 }
 
