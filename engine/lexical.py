@@ -34,8 +34,11 @@ _QUESTION_CHARACTERS, _QUESTION_TOKENS = 2000, 128
 
 def normal(text: str) -> str:
     """Without case, accents, vowel points and width: the form in which texts are compared."""
-    plain = unicodedata.normalize("NFKD", text.casefold()).replace(_TATWEEL, "")
-    return unicodedata.normalize("NFC", _MARKS.sub("", plain)) if not plain.isascii() else plain
+    if text.isascii():
+        return text.lower()
+    # Twice, since a letter may show its case only once it is taken apart, as bold letters of mathematics do.
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return unicodedata.normalize("NFC", _MARKS.sub("", plain).replace(_TATWEEL, ""))
 
 
 def tokens(text: str, *, grams: bool = True) -> list[str]:

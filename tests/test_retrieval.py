@@ -254,6 +254,7 @@ def test_threads_share_an_index(shop: Index, default_encoder: Encoder) -> None:
         ("طلب", {"طلب", " طل", "لب "}),
         ("طَلَبـــي", {"طلبي", " طل", "بي "}),
         ("\uff21\uff22\uff11\uff12", {"ab12"}),
+        ("\U0001d400\U0001d401", {"ab"}),
         ("E-4711", {"e", "4711"}),
     ],
     ids=lambda value: repr(value)[:12] if isinstance(value, str) else "",
