@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.messages import Reply
-from engine.responder import Prepared, Question, Responder
+from engine.question import Question
+from engine.responder import Prepared, Responder
 from workers.app import app, run_worker
 from workers.loop import LoopThread
 from workers.steps import AnsweringStep

@@ -18,7 +18,7 @@ from connectors.simulators.orders import SimulatedOrders
 from connectors.simulators.server import Fault
 from engine.keys import Direction, acted
 from engine.messages import Source
-from engine.responder import Question
+from engine.question import Question
 from engine.settings import Settings
 from engine.tools import Call, Tools
 from engine.tools_file import load

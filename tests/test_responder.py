@@ -11,7 +11,8 @@ import redis
 from engine.errors import ModelError
 from engine.messages import Conversation, InboundMessage, Reply, Role, Source, Turn
 from engine.model import Model
-from engine.responder import Generating, Prepared, Question, Responder
+from engine.question import Question
+from engine.responder import Generating, Prepared, Responder
 from engine.settings import Settings
 from tests.conftest import wait_for
 from tests.desk import address

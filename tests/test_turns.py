@@ -12,7 +12,7 @@ from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Owner, Reply, Source
 from engine.moves import Outcome
-from engine.responder import Question
+from engine.question import Question
 from engine.settings import Settings
 from tests import lane_probe
 from tests.desk import Desk, address

@@ -18,7 +18,7 @@ import structlog
 from engine.errors import StoreUnavailable, ToolFailed
 from engine.keys import acted
 from engine.messages import Reply, Source
-from engine.responder import Question
+from engine.question import Question
 from engine.settings import Settings
 from engine.store import AsyncClient, connect_async, reachable
 from engine.tool_answers import Result, Said, failed

@@ -15,7 +15,8 @@ import structlog
 from engine.errors import ModelError, StoreUnavailable
 from engine.keys import Direction
 from engine.messages import Reply
-from engine.responder import Generating, Prepared, Question, Responder
+from engine.question import Question
+from engine.responder import Generating, Prepared, Responder
 from engine.settings import Settings
 from engine.store import Client
 from workers.batch_spans import BatchSpans

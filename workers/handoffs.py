@@ -9,7 +9,7 @@ from engine.errors import DecodeError
 from engine.handoff import BRIDGE, Hand, Reason, behind, noted, opening, told, why
 from engine.messages import Action, Delivery, Owner, Reply, Role, Source, Turn
 from engine.moves import Lane, Outcome
-from engine.responder import Question
+from engine.question import Question
 from engine.settings import Settings
 
 

@@ -21,7 +21,7 @@ from connectors.platforms import table
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater, StoreUnavailable, Unreadable
 from engine.messages import Address, InboundMessage, Media, MediaKind
 from engine.perception import Reader, readers
-from engine.responder import Question
+from engine.question import Question
 from engine.settings import Settings
 from engine.store import AsyncClient, connect_async
 from workers.loop import AWAY_PAUSE

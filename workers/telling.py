@@ -6,7 +6,7 @@ import time
 
 from connectors import progress
 from connectors.platforms import TYPING
-from engine.responder import Question
+from engine.question import Question
 from engine.store import Client
 from workers.turns import Turns
 

@@ -16,7 +16,7 @@ from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Conversation, Owner, Reply, Source
 from engine.moves import Claim, Lane, Outcome, Release, Settled
-from engine.responder import Question
+from engine.question import Question
 from engine.settings import Settings
 from engine.store import Client
 from engine.telemetry import Span, answering, queued, telemetry
