@@ -13,12 +13,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 
 import httpx
 from httpx_secure import SSRFProtectionError, httpx_ssrf_protection
 
 from connectors.fence import fenced
+from engine.addresses import IPAddress, is_public
 from engine.errors import DeliveryRefused, RetryLater
 
 #: Seconds.
@@ -37,10 +38,6 @@ SHORTEST_WAIT, LONGEST_WAIT = 1.0, 3600.0
 #: Refusals that may be gone at the next attempt: time-out, conflict, too early, too many.
 _PASSING = frozenset({408, 409, 425, 429})
 
-_IPAddress = IPv4Address | IPv6Address
-#: Translate to IPv4 behind the receiver's back (RFC 6052, RFC 8215).
-_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-
 
 def guarded_client(url: str, *, private: bool, connections: int) -> httpx.AsyncClient:
     """A client for one registered address; `private` allows http and addresses inside, for this very host and port."""
@@ -56,7 +53,7 @@ def guarded_client(url: str, *, private: bool, connections: int) -> httpx.AsyncC
     # The host as the transport sees it: without brackets, internationalised names encoded.
     host, port = target.raw_host.decode("ascii").strip("[]"), port_of(target)
 
-    def allowed(hostname: str, address: _IPAddress, connecting_to: int) -> bool:
+    def allowed(hostname: str, address: IPAddress, connecting_to: int) -> bool:
         registered = (hostname.strip("[]"), connecting_to) == (host, port)
         return registered and (private or is_public(address))
 
@@ -85,7 +82,7 @@ class OutwardOnly:
         self._outside = (host, time.monotonic() + DNS_LIFE)
 
 
-async def resolve(host: str, port: int) -> list[_IPAddress]:
+async def resolve(host: str, port: int) -> list[IPAddress]:
     """Every address of a host.
 
     :raises RetryLater: there is none at present, or no name server answers in time.
@@ -102,18 +99,6 @@ async def resolve(host: str, port: int) -> list[_IPAddress]:
 def port_of(url: httpx.URL) -> int:
     """The port a URL leads to."""
     return url.port or (443 if url.scheme == "https" else 80)
-
-
-def is_public(address: _IPAddress) -> bool:
-    """Whether an address is one host of the open Internet, and so are the addresses that are hidden in it."""
-    if not address.is_global or address.is_multicast:
-        return False
-    if isinstance(address, IPv4Address):
-        return not address.is_reserved
-    if address.is_site_local or any(address in network for network in _NAT64):
-        return False
-    hidden = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    return all(is_public(inner) for inner in hidden if inner is not None) and int(address) >> 32 != 0
 
 
 async def post(client: httpx.AsyncClient, url: str, *, body: bytes, headers: Mapping[str, str]) -> None:

@@ -28,7 +28,7 @@
     │   ├── DownloadFailed      it exists, but could not be fetched
     │   ├── DamagedModel        a hash or a file does not match
     │   └── UnsupportedModel    an architecture, tokenizer or device we do not serve
-    ├── Unreadable              a voice note or an image cannot be fetched, transcribed or described
+    ├── Unreadable              a voice note, an image or a document cannot be fetched or read
     ├── ToolFailed              a registered tool did not answer, or with something that is no answer
     └── DeliveryError
         ├── RetryLater          a signal, not a fault: try again, not before `after` seconds
@@ -181,7 +181,7 @@ class UnsupportedModel(ModelError):
 
 
 class Unreadable(ReplymillError):
-    """A voice note or an image cannot be fetched, transcribed or described; what was written beside it is answered."""
+    """A voice note or an image cannot be fetched, transcribed or described, or a document read; what is beside it goes on."""
 
     @classmethod
     def too_large(cls, most: int) -> "Unreadable":

@@ -20,6 +20,7 @@ LAYERS = ("engine", "connectors", "workers")
 
 #: What connectors may know of the engine, so that the web process never loads a model.
 OPEN_TO_CONNECTORS = {
+    "addresses",
     "messages",
     "choices",
     "errors",

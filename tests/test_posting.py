@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.posting import guarded_client, is_public, judge, post, wait_asked
+from connectors.posting import guarded_client, judge, post, wait_asked
+from engine.addresses import is_public
 from engine.errors import DeliveryRefused, RetryLater
 from tests.doors import Receiver
 
