@@ -14,7 +14,7 @@ from connectors.structure import WITHIN_GRAPHEME, Fence, Structure
 
 #: What begins like this would become a list, a quote, a heading or code at the start of a line.
 _NOT_BEFORE = rf"(?!{WITHIN_GRAPHEME}|>|#{{1,6}}\s|[-+*]\s|\d{{1,9}}[.)]\s|```|~~~)"
-_SENTENCES = regex.compile(r"(?:[.!?…]['\")\]»”’*_`]*\s+|[。！？][」』）”’]*)" + _NOT_BEFORE)  # noqa: RUF001 # these are meant
+_SENTENCES = regex.compile(r"(?:[.!?…]['\")\]»”’*_`]*\s+|[。！？][」』）”’]*)" + _NOT_BEFORE)  # these are meant
 _WORDS = regex.compile(r"\s+" + _NOT_BEFORE)
 _GRAPHEMES = regex.compile(r"\X")
 #: What a line begins with before its text: nothing is cut off in the middle of it.

@@ -15,7 +15,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from engine import accounts, endpoint_checks, endpoints, staffing, values
+from engine import accounts, endpoint_checks, endpoints, staffing, tenants, values
 from engine.accounts import Accounts
 from engine.answers import Answers
 from engine.endpoints import WebhookEndpoint
@@ -172,6 +172,8 @@ class Settings(Answers):
     webhooks: Mapping[str, WebhookEndpoint] = field(default_factory=dict)
     #: Accounts of the other platforms, by platform and name.
     accounts: Accounts = field(default_factory=dict)
+    #: What tenants have set for themselves: see `for_tenant`.
+    tenants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -185,6 +187,7 @@ class Settings(Answers):
         found: dict[str, Any] = {}
         doors: dict[str, dict[str, str]] = {}
         others: dict[tuple[str, str], dict[str, str]] = {}
+        own: dict[str, dict[str, Any]] = {}
         for name, value in environ.items():
             if not name.startswith(PREFIX):
                 continue
@@ -192,11 +195,19 @@ class Settings(Answers):
                 doors.setdefault(door[0], {})[door[1]] = value
             elif named := accounts.match(PREFIX, name):
                 others.setdefault(named[:2], {})[named[2]] = value
+            elif tenant := tenants.match(PREFIX, name, _OF_TENANTS):
+                own.setdefault(tenant[0], {}).update(_read(name, value, known=_OF_TENANTS[tenant[1]]))
             else:
                 found |= _read(name, value)
-        settings = cls(**found, webhooks=endpoint_checks.build(PREFIX, doors), accounts=accounts.build(PREFIX, others))
+        found |= {"webhooks": endpoint_checks.build(PREFIX, doors), "accounts": accounts.build(PREFIX, others), "tenants": own}
+        settings = cls(**found)
         _check_together(settings)
         return dataclasses.replace(settings, data_dir=settings.data_dir.expanduser(), cache_dir=settings.cache_dir.expanduser())
+
+    def for_tenant(self, tenant: str) -> "Settings":
+        """The settings of one tenant: its own (`REPLYMILL_TENANT_<NAME>_<SETTING>`) where it has some, these otherwise."""
+        own = self.tenants.get(tenants.named(tenant)) if self.tenants else None
+        return dataclasses.replace(self, **own) if own else self
 
     @property
     def media(self) -> frozenset[MediaKind]:
@@ -222,16 +233,18 @@ _PARTS = [{f.name for f in dataclasses.fields(part)} for part in (Texts, Staffin
 _FIELDS = {
     PREFIX + f.name.upper(): f
     for f in sorted(dataclasses.fields(Settings), key=lambda f: [f.name in part for part in _PARTS])
-    if f.name not in ("webhooks", "accounts")
+    if f.name not in ("webhooks", "accounts", "tenants")
 }
+_OF_TENANTS = tenants.fields(Settings)
 
 
-def _read(name: str, value: str) -> dict[str, Any]:
-    if name not in _FIELDS:
-        near = accounts.near(PREFIX, name) or difflib.get_close_matches(name, [*_FIELDS, *endpoints.meant(PREFIX, name)], n=1)
+def _read(name: str, value: str, *, known: "dataclasses.Field[Any] | None" = None) -> dict[str, Any]:
+    known = known or _FIELDS.get(name)
+    if known is None:
+        meant = [*_FIELDS, *endpoints.meant(PREFIX, name), *tenants.meant(PREFIX, name, _OF_TENANTS)]
+        near = accounts.near(PREFIX, name) or difflib.get_close_matches(name, meant, n=1)
         hint = f"did you mean {near[0]}?" if near else "see the configuration table in README.md"
         raise SettingsError(f"unknown variable {name}: {hint}")
-    known = _FIELDS[name]
     if not value and known.default in ("", ()):
         return {}
     try:
@@ -258,6 +271,7 @@ def _check_together(settings: Settings) -> None:
                 f"{PREFIX}DEDUPE_TTL is {settings.dedupe_ttl:g} s, but must be at least {PREFIX}DEADLINE_{name} ({deadline:g} s): "
                 "the repeat of a message that still waits would be taken for another one"
             )
+    tenants.check(PREFIX, {name: settings.for_tenant(name) for name in ("", *settings.tenants)})
     staffing.check(PREFIX, settings, settings.accounts)
     for endpoint in settings.webhooks.values():
         endpoint_checks.check(PREFIX, endpoint, dedupe_ttl=settings.dedupe_ttl)
@@ -280,9 +294,5 @@ def open_environ() -> dict[str, str]:
 
 def describe() -> list[tuple[str, str, str]]:
     """(variable, default, meaning) of every setting, for the README table and `.env.example`."""
-    rows = []
-    for name, known in _FIELDS.items():
-        default = known.default
-        shown = " ".join(default) if isinstance(default, tuple) else str(default)
-        rows.append((name, shown.lower() if isinstance(default, bool) else shown, known.metadata["meaning"]))
-    return rows + endpoints.describe(PREFIX) + accounts.describe(PREFIX)
+    rows = [(name, values.shown(known.default), known.metadata["meaning"]) for name, known in _FIELDS.items()]
+    return rows + tenants.describe(PREFIX, _OF_TENANTS) + endpoints.describe(PREFIX) + accounts.describe(PREFIX)

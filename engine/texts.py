@@ -7,9 +7,9 @@ from typing import Any
 from engine import values
 
 
-def setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
-    """A field that is read from the environment."""
-    return field(default=default, metadata={"parse": parse, "meaning": meaning, "secret": secret})
+def setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False, shared: bool = False) -> Any:
+    """A field that is read from the environment; `shared` by all tenants: none has one of its own."""
+    return field(default=default, metadata={"parse": parse, "meaning": meaning, "secret": secret, "shared": shared})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,4 +56,47 @@ class Texts:
         "I am still working on your earlier messages; please wait for my reply.",
         values.text,
         "sent once when a conversation is full",
+    )
+    greeting: str = setting("Hello! What can I help you with?", values.text, "answers a greeting")
+    how_are_you: str = setting("I am well, thank you. What can I help you with?", values.text, "answers `how are you`")
+    thanks: str = setting("You are welcome.", values.text, "answers thanks")
+    goodbye: str = setting("Goodbye!", values.text, "answers a goodbye")
+    fine: str = setting("All right. Write to me whenever you need something.", values.text, "answers `ok`, or `no, that is all`")
+    bot: str = setting("I am a bot, a computer program, not a person.", values.text, "answers `are you a person`, truthfully")
+    who: str = setting(
+        "I am a bot that answers questions here. Ask me something in a sentence, and I look for the answer.",
+        values.text,
+        "answers `who are you` and `what can you do`",
+    )
+    say_more: str = setting("Please tell me in a sentence what you need.", values.text, "answers a `yes` to nothing, and the like")
+    clarify: str = setting("Which of these do you mean?", values.text, "asks which of several topics is meant; the topics follow")
+    clarify_one: str = setting("Do you mean this?", values.text, "the same where there is one likely topic")
+    unknown: str = setting(
+        "I do not know the answer to that, sorry. Please put it in other words, or ask me something else.",
+        values.text,
+        "sent when there is no answer and no person",
+    )
+    partly: str = setting(
+        "I have no answer to this: {questions}",
+        values.text_with("questions"),
+        "ends a reply to several questions of which some have no answer",
+    )
+    not_spoken: str = setting(
+        "I cannot answer in your language, sorry.",
+        values.text,
+        "sent in a language that the bot does not speak, where there is no person",
+    )
+    nobody_here: str = setting(
+        "I am a bot, and there is nobody here I could hand you over to. Please tell me what you need.",
+        values.text,
+        "sent to who asks for a person where there are none",
+    )
+    found_only: str = setting(
+        "This is what I have found:", values.text, "leads a passage that is sent instead of an answer of the model"
+    )
+    sources: str = setting("See also: {links}", values.text_with("links"), "names the passages that a reply rests on")
+    texts: str = setting(
+        "",
+        values.table,
+        "file of all these texts in other languages, `.toml` or `.yaml`: language, name, text; see docs/dialogue.md",
     )

@@ -10,6 +10,12 @@ from urllib.parse import urlsplit
 COMMAND, FILE = "command:", "{file}"
 
 
+def shown(value: object) -> str:
+    """A value as a person writes it."""
+    written = " ".join(value) if isinstance(value, tuple) else str(value)
+    return written.lower() if isinstance(value, bool) else written
+
+
 def text(value: str) -> str:
     """Any text."""
     return value
@@ -52,6 +58,21 @@ def lines(value: str) -> tuple[str, ...]:
 def path(value: str) -> Path:
     """A path; `~` is the home folder."""
     return Path(value).expanduser()
+
+
+def table(value: str) -> str:
+    """A file of tables."""
+    if Path(value).suffix not in {".toml", ".yaml", ".yml"} or not Path(value).expanduser().is_file():
+        raise ValueError("the path of a file that is there and ends in .toml, .yaml or .yml")
+    return value
+
+
+def languages(value: str) -> tuple[str, ...]:
+    """Codes of languages, separated by spaces or commas."""
+    found = words(value)
+    if not found or not all(re.fullmatch("[a-z]{2}", code) for code in found):
+        raise ValueError("ISO 639-1 codes such as en de, in lower case")
+    return found
 
 
 def flag(value: str) -> bool:

@@ -37,6 +37,7 @@ OPEN_TO_CONNECTORS = {
     "roster",
     "handoff",
     "handing",
+    "wishes",
     "staffing",
     "accounts",
     "endpoints",
@@ -46,7 +47,7 @@ OPEN_TO_CONNECTORS = {
 }
 
 #: What those need in turn and nobody else does.
-BEHIND_THEM = {"values", "endpoint_checks", "items", "texts", "answers"}
+BEHIND_THEM = {"values", "tenants", "wordings", "endpoint_checks", "items", "texts", "answers"}
 
 #: Who imports CTranslate2, and what of it: serving in two places; converting needs only its specs and converters.
 CTRANSLATE2 = {

@@ -22,12 +22,25 @@ from engine.texts import Texts
 ROOT = Path(engine.__file__).parent.parent
 #: What is said as it is set.
 TEXTS = ("no_text", "describe_prompt", "lane_full", "paused", "handing_over", "forgotten", "in_line", "tenant_full")
-TEXTS += ("nobody_came", "not_handed", "given_back")
+TEXTS += (
+    "nobody_came",
+    "not_handed",
+    "given_back",
+    "greeting",
+    "how_are_you",
+    "thanks",
+    "goodbye",
+    "fine",
+    "bot",
+    "who",
+    "say_more",
+)
+TEXTS += ("clarify", "clarify_one", "unknown", "not_spoken", "nobody_here", "found_only", "passages_prompt")
 #: What stands at the end of every list.
 TEXTS_LAST = {f.name for f in dataclasses.fields(Texts)}
 STAFFING_THEN = {f.name for f in dataclasses.fields(Staffing)}
 ANSWERS_THEN = {f.name for f in dataclasses.fields(Answers)}
-FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts")}
+FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("webhooks", "accounts", "tenants")}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 #: Values each setting refuses, beside those that all of its kind refuse.
@@ -72,6 +85,14 @@ BAD = {
     "describe": ["on", "http://x:port/v1", "command: 'x {file}", "COMMAND: x {file}", "http://[/v1"],
     "tool_secrets": ["shop", "shop=", "=x", "Shop=x", "shop=ключ", "shop=a shop=b"],
     "transcribe_key": ["two words", "ключ"],
+    "partly": ["no {answer}"],
+    "sources": ["see {0}"],
+    "texts": ["texts.json", "not-there.toml", "pyproject.yaml"],
+    "languages": ["EN", "english", "en-GB", ""],
+    "encoder_languages": ["eng", " "],
+    "small_talk": ["maybe"],
+    "verbatim": ["word"],
+    "grounding": ["always"],
     "describe_key": ["a\tb"],
 }
 #: Values each setting takes, with what they mean.
@@ -101,6 +122,9 @@ GOOD: dict[str, dict[str, object]] = {
     "encoder": {"hf:org/name": "hf:org/name", "path:/models/x": "path:/models/x"},
     "encoder_compute_type": {"int8": "int8"},
     "cache": {"off": False, "TRUE": True, "0": False, "yes": True},
+    "languages": {"en, de": ("en", "de"), "zh": ("zh",)},
+    "encoder_languages": {"en de": ("en", "de")},
+    "verbatim": {"false": False},
     "apology": {"Sorry.": "Sorry."},
     "sealing_keys": {"a-long-enough-key-01": ("a-long-enough-key-01",)},
     "unclear": {"at-most-once": "at-most-once"},
@@ -170,7 +194,14 @@ def test_a_good_value_is_taken(name: str) -> None:
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_taken_up_to_its_bounds(name: str) -> None:
-    around = {"LEASE": "3600", "SEND_TIMEOUT": "0.1", "PROMPT_TOKENS": "131072", "DEDUPE_TTL": "31536000"}
+    around = {
+        "CLARIFY_CONFIDENCE": "0",
+        "ANSWER_CONFIDENCE": "1",
+        "LEASE": "3600",
+        "SEND_TIMEOUT": "0.1",
+        "PROMPT_TOKENS": "131072",
+        "DEDUPE_TTL": "31536000",
+    }
     for value in NUMBERS[name]:
         environ = {PREFIX + other: text for other, text in around.items()}
         if name == "lease":
@@ -198,6 +229,7 @@ def test_every_setting_is_tried_here() -> None:
         ("REPLYMILL_MAXTOKENS", "REPLYMILL_MAX_TOKENS"),
         ("REPLYMILL_WEBHOOK_SHOP_SECRTE", "REPLYMILL_WEBHOOK_SHOP_SECRET"),
         ("REPLYMILL_WEBHOOK_MY_SHOP_CALLBACK_URI", "REPLYMILL_WEBHOOK_MY_SHOP_CALLBACK_URL"),
+        ("REPLYMILL_TENANT_MY_SHOP_GREETNG", "REPLYMILL_TENANT_MY_SHOP_GREETING"),
     ],
 )
 def test_a_misspelt_name_is_refused_with_the_closest(misspelt: str, meant: str) -> None:
@@ -223,6 +255,8 @@ def test_names_of_others_are_left_alone() -> None:
         ({"MAX_TOKENS": "1000", "PROMPT_TOKENS": "64"}, ["MAX_TOKENS", "1000", "PROMPT_TOKENS"]),
         ({"DEDUPE_TTL": "600", "DEADLINE_WEBHOOK": "601"}, ["DEDUPE_TTL", "600", "DEADLINE_WEBHOOK"]),
         ({"DEDUPE_TTL": "600", "DEADLINE_CHAT": "601"}, ["DEDUPE_TTL", "600", "DEADLINE_CHAT"]),
+        ({"ANSWER_CONFIDENCE": "0.2"}, ["CLARIFY_CONFIDENCE", "0.3", "ANSWER_CONFIDENCE"]),
+        ({"TENANT_SHOP_CLARIFY_CONFIDENCE": "0.9"}, ["TENANT_SHOP_CLARIFY_CONFIDENCE", "0.9", "0.7"]),
     ],
 )
 def test_values_that_cannot_go_together_are_refused(environ: dict[str, str], named: list[str]) -> None:
@@ -237,6 +271,46 @@ def test_a_password_in_an_address_is_not_shown() -> None:
         Settings.load({"REPLYMILL_DESCRIBE": "http://ann:a-password@127.0.0.1/v1"})
 
     assert "REPLYMILL_DESCRIBE is (hidden)" in str(caught.value)
+
+
+# -- tenants --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tenant_has_its_own_and_else_those_of_all() -> None:
+    mine = {
+        "TENANT_ACME_SHOP_GREETING": "Ahoy!",
+        "TENANT_ACME_SHOP_CACHE_TTL": "60",
+        "TENANT_B_VERBATIM": "no",
+        "GOODBYE": "So long.",
+    }
+    loaded = Settings.load({PREFIX + name: value for name, value in mine.items()})
+
+    for name in ("acme-shop", "Acme Shop", "acme_shop"):
+        shop = loaded.for_tenant(name)
+        assert (shop.greeting, shop.goodbye, shop.cache_ttl, shop.verbatim) == ("Ahoy!", "So long.", 60.0, True)
+    assert loaded.for_tenant("b").verbatim is False
+    assert loaded.for_tenant("other") is loaded
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TENANT_A_VERBATIM", "maybe"), ("TENANT_A_CITATIONS", "9"), ("TENANT_A_IN_LINE", "{x}"), ("TENANT_A_TEXTS", "none.toml")],
+)
+def test_a_bad_value_of_a_tenant_is_refused_like_any(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{PREFIX}{name} is .* but must be "):
+        Settings.load({PREFIX + name: value})
+
+
+@pytest.mark.parametrize("name", ["PORT", "MODEL", "BRIDGE", "LEASE"])
+def test_what_a_process_shares_no_tenant_sets(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"unknown variable {PREFIX}TENANT_A_{name}"):
+        Settings.load({f"{PREFIX}TENANT_A_{name}": "1"})
+
+
+def test_settings_that_begin_with_the_word_tenant_stay_those_of_all() -> None:
+    loaded = Settings.load({f"{PREFIX}TENANT_MESSAGES": "7", f"{PREFIX}TENANT_FULL": "Full."})
+
+    assert (loaded.tenant_messages, loaded.tenant_full, loaded.tenants) == (7, "Full.", {})
 
 
 # -- webhooks -------------------------------------------------------------------------------------------------------------------
@@ -350,7 +424,13 @@ def _a_value(name: str) -> st.SearchStrategy[object]:
 @given(changes=st.fixed_dictionaries({}, optional={name: _a_value(name) for name in FIELDS if not name.endswith("_dir")}))
 @examples(suppress_health_check=[HealthCheck.too_slow])
 def test_a_child_process_reads_what_its_parent_has(changes: dict[str, object]) -> None:
-    together = {"lease": 3600.0, "send_timeout": 0.1, "prompt_tokens": 131_072, "dedupe_ttl": 31_536_000.0}
+    together = {
+        "clarify_confidence": 0.0,
+        "lease": 3600.0,
+        "send_timeout": 0.1,
+        "prompt_tokens": 131_072,
+        "dedupe_ttl": 31_536_000.0,
+    }
     parent = dataclasses.replace(Settings.load({}), **(changes | together))  # type: ignore[arg-type]
 
     assert Settings.load(parent.to_environ()) == parent
@@ -364,6 +444,7 @@ def test_every_setting_is_described_once_with_its_default() -> None:
             variable(name)
             for name in sorted(FIELDS, key=lambda name: (name in TEXTS_LAST, name in STAFFING_THEN, name in ANSWERS_THEN))
         ),
+        f"{PREFIX}TENANT_<NAME>_<SETTING>",
         *(f"{PREFIX}WEBHOOK_<NAME>_{part}" for part in WEBHOOK_PARTS),
         *(f"{PREFIX}{kind.upper()}_<NAME>_{part}" for kind, section in SECTIONS.items() for part in parts(section)),
     ]
