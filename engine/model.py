@@ -63,11 +63,20 @@ class Model:
         self._settings = settings
         self.card = card
         #: Makes the prompts; their `tokens` go into a `Request`.
-        self.prompter = Prompter(tokenizer, card=card, system=settings.system_prompt, budget=_budget(card, settings))
+        self.prompter = prompter_for(tokenizer, card, settings)
+        self._tokenizer = tokenizer
+        self._prompters = {_prompting(settings): self.prompter}
         stop = settings.stop + (PLAIN_STOP if card.kind is Kind.GENERATOR and not card.chat_template else ())
         self._rules = Rules(tokenizer=tokenizer, end_tokens=frozenset(card.end_tokens), stop=stop)
         #: Batches that can run at the same time.
         self.replicas = int(getattr(engine, "num_generators" if card.kind is Kind.GENERATOR else "num_translators"))
+
+    def prompter_of(self, settings: Settings) -> Prompter:
+        """Makes the prompts of a tenant, whose system prompt may be its own; `settings` are those of `Settings.for_tenant`."""
+        own = _prompting(settings)
+        if own not in self._prompters:
+            self._prompters[own] = prompter_for(self._tokenizer, self.card, settings)
+        return self._prompters[own]
 
     @classmethod
     def load(cls, folder: Path, settings: Settings) -> Self:
@@ -198,6 +207,17 @@ def _end_all(engine: Any, running: "weakref.WeakSet[Pending]") -> None:
         pending.wait()
     while engine.num_active_batches:
         time.sleep(0.001)
+
+
+def _prompting(settings: Settings) -> tuple[str, str]:
+    """What of a tenant's settings its prompts depend on."""
+    return settings.system_prompt, settings.passages_prompt
+
+
+def prompter_for(tokenizer: tokenizers.Tokenizer, card: Card, settings: Settings) -> Prompter:
+    """Makes prompts as the settings say: those of a tenant, whose system prompt may be its own."""
+    budget = _budget(card, settings)
+    return Prompter(tokenizer, card=card, system=settings.system_prompt, budget=budget, instruction=settings.passages_prompt)
 
 
 def _budget(card: Card, settings: Settings) -> int:

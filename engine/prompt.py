@@ -5,6 +5,9 @@ control token or for the template's own words, and each text is tokenized once.
 
 What does not fit is left out, the oldest turn first, never the system prompt or the question. A question that is too long by itself
 keeps its first two thirds of the room and its last third, with a mark between: people put what they want at either end.
+
+Passages stand with the question they are to answer, below the history: what a conversation's prompts share comes first. They get
+all the room that the question leaves, the best first; where one does not fit, its beginning is given.
 """
 
 import re
@@ -19,7 +22,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.card import Card, Kind
 from engine.errors import SettingsError, UnsupportedModel
+from engine.knowledge import Passage
 from engine.messages import Role, Turn
+from engine.quoting import ASKED, instructed, quoted
 from engine.tokenizer import Tokenizer
 
 #: For decoder-only models without a template; `PLAIN_STOP` ends their reply where they would go on and speak for the person.
@@ -32,6 +37,8 @@ _SOURCE = "{% for m in messages %}{{ m.content }}{{ '' if loop.last else '\n' }}
 _MARK = " ... "
 #: Least tokens that must be left for a question beside the system prompt.
 _LEAST_ROOM = 16
+#: Least tokens of a passage that are worth giving.
+_LEAST_PASSAGE = 16
 
 #: Private-use characters: templates neither trim nor change them.
 _PLACEHOLDER = "\ue000{}\ue001"
@@ -47,6 +54,8 @@ class Prompt:
     truncated: bool = False
     #: Turns that did not fit.
     dropped: int = 0
+    #: Passages that it holds, at least in part.
+    passages: int = 0
 
 
 #: A rendered template: tokens of its own, and the numbers of the messages between them.
@@ -56,19 +65,21 @@ _Part = tuple[str, tuple[str, ...]]
 
 
 class Prompter:
-    """Makes prompts for one model and one system prompt.
+    """Makes prompts for one model and one system prompt; `instruction` leads passages.
 
     :raises UnsupportedModel: for a template that cannot be rendered.
     :raises SettingsError: for a system prompt that leaves no room for a question.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, card: Card, system: str, budget: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, card: Card, system: str, budget: int, instruction: str = "") -> None:
         self._tokenizer = tokenizer
         self._card = card
         self._budget = budget
+        self._instruction = instruction
         self._system = tuple(self._text(system))
         self._newline = tuple(tokenizer.text("\n"))
         self._mark = tuple(tokenizer.text(_MARK))
+        self._asked = tuple(tokenizer.text(ASKED))
         self._skeletons: dict[tuple[str, ...], _Skeleton] = {}
         self._template = _compile(card)
         self._folded = bool(system.strip()) and not self._accepts_system()
@@ -82,17 +93,36 @@ class Prompter:
                 f"chat template leave {max(room, 0)} of them for a question: shorten it or allow more"
             )
 
-    def build(self, question: str, turns: Sequence[Turn] = ()) -> Prompt:
-        """The prompt for a question after `turns`, oldest first."""
-        asked = tuple(self._text(question))
-        parts = [*self._recent(turns), (str(Role.USER), asked)]
+    def build(self, question: str, turns: Sequence[Turn] = (), passages: Sequence[Passage] = ()) -> Prompt:
+        """The prompt for a question after `turns`, oldest first, to be answered from `passages`, if any, the best first."""
+        room = self._budget - self._length([(Role.USER, ())])
+        whole = tuple(self._text(question))
+        asked = self._cut(whole, room // 3) if passages and len(whole) > room // 3 else whole
+        given, count = self._quoted(passages, room - len(asked))
+        last = given + asked
+        parts = [*self._recent(turns), (str(Role.USER), last)]
         while len(parts) > 1 and (parts[0][0] != Role.USER or self._length(parts) > self._budget):
             del parts[0]
         dropped = len(turns) - (len(parts) - 1)
-        room = self._budget - self._length([(Role.USER, ())])
-        if len(parts) > 1 or len(asked) <= room:
-            return Prompt(tokens=self._fill(parts), dropped=dropped)
+        if len(parts) > 1 or len(last) <= room:
+            return Prompt(tokens=self._fill(parts), truncated=asked != whole, dropped=dropped, passages=count)
         return Prompt(tokens=self._fill([(Role.USER, self._cut(asked, room))]), truncated=True, dropped=dropped)
+
+    def _quoted(self, passages: Sequence[Passage], room: int) -> tuple[tuple[str, ...], int]:
+        """The tokens of instruction and passages, and how many passages they are."""
+        tokens = self._tokenizer.text(instructed(self._instruction, passages))
+        left, count = room - len(tokens) - len(self._asked), 0
+        for passage in passages:
+            begin, text, end = quoted(passage, count + 1)
+            around = len(self._tokenizer.text(begin)) + len(self._tokenizer.text(end))
+            piece = self._text(text)
+            if left - around < min(len(piece), _LEAST_PASSAGE):
+                break
+            piece = piece[: left - around]
+            tokens += [*self._tokenizer.text(begin), *piece, *self._tokenizer.text(end)]
+            left -= around + len(piece)
+            count += 1
+        return ((*tokens, *self._asked), count) if count else ((), 0)
 
     def _recent(self, turns: Sequence[Turn]) -> list[_Part]:
         """The latest turns that can fit, whatever else the template needs; older ones are not even tokenized."""

@@ -459,6 +459,7 @@ def test_every_setting_is_read_by_the_code() -> None:
             if path.name != "settings.py":
                 tree = ast.parse(path.read_text())
                 read |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+                read |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in TEXTS_LAST}
     endpoint = {f.name for f in dataclasses.fields(WebhookEndpoint)}
 
     assert {*FIELDS, *endpoint, "webhooks"} - read == set(), "settings that nothing reads"
