@@ -62,3 +62,17 @@ class Answers(Staffing):
         (), values.named, "secrets for headers of tools, `NAME=VALUE`, separated by spaces", secret=True
     )
     tools_at_once: int = setting(8, values.whole(1, 1024), "calls of tools one worker makes at a time")
+
+    kb_versions: int = setting(5, values.whole(2, 1000), "published versions of a knowledge base that are kept to roll back to")
+    sample_kb: bool = setting(
+        True, values.flag, "the first `replymill up` publishes Replymill's own documentation where there is no knowledge base"
+    )
+    vectors: str = setting(
+        "",
+        values.url("redis", "rediss", "unix"),
+        "Redis 8 whose vector sets search large knowledge bases; empty: every worker searches in its own memory",
+        secret=True,
+    )
+    vectors_from: int = setting(
+        100_000, values.whole(1, 100_000_000), "passages from which a knowledge base is searched there, where `vectors` is set"
+    )

@@ -28,8 +28,13 @@
     │   ├── DownloadFailed      it exists, but could not be fetched
     │   ├── DamagedModel        a hash or a file does not match
     │   └── UnsupportedModel    an architecture, tokenizer or device we do not serve
-    ├── Unreadable              a voice note, an image or a document cannot be fetched or read
+    ├── KnowledgeError          a knowledge base cannot do what was asked
+    │   ├── NoSuchDocument      the draft has no document of this name
+    │   ├── NoSuchVersion       it was never published, or is no longer kept
+    │   ├── NotIndexed          some of its passages have no vectors of this encoder yet
+    │   └── NothingToPublish    the draft is empty, or as it was published
     ├── ToolFailed              a registered tool did not answer, or with something that is no answer
+    ├── Unreadable              a voice note, an image or a document cannot be fetched or read
     └── DeliveryError
         ├── RetryLater          a signal, not a fault: try again, not before `after` seconds
         ├── Unclear             it may have been sent: a connection broke after the request went out
@@ -178,6 +183,26 @@ class DamagedModel(ModelError):
 
 class UnsupportedModel(ModelError):
     """An architecture, tokenizer or device that we do not serve."""
+
+
+class KnowledgeError(ReplymillError):
+    """A knowledge base cannot do what was asked."""
+
+
+class NoSuchDocument(KnowledgeError):
+    """The draft has no document of this name."""
+
+
+class NoSuchVersion(KnowledgeError):
+    """The version was never published, or is no longer kept."""
+
+
+class NotIndexed(KnowledgeError):
+    """Some passages have no vectors of this encoder yet."""
+
+
+class NothingToPublish(KnowledgeError):
+    """The draft is empty, or as it was published."""
 
 
 class Unreadable(ReplymillError):

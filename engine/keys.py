@@ -46,6 +46,20 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `t:<delivery>` | string | its wait and two seconds | take | take | the place that a waiting delivery has |
 | `b` | string | as long as it says | block | take | the platform asked us to wait until then |
 
+| key of a knowledge base, after `rm:kb:{<tenant>}:` | type | lives | written by | read by | because |
+|---|---|---|---|---|---|
+| `draft` | hash | while not empty | adopt | `replymill kb`, indexing, publish | digest of each document's name and its id |
+| `docs` | set | while not empty | adopt, publish | indexing, sweep of the scripts | ids of the documents that the draft or a version has |
+| `doc:<id>` | hash | a day; once adopted, while the draft or a version has it | `replymill kb add`, indexing | indexing, answering | `m` what it is, `p:<i>` its passages, `x:<encoder>:<i>` their vectors: opaque bytes, some hundred passages each |
+| `now` | string | always | publish, rollback | answering | number of the version that is used: changing it is publishing |
+| `next` | string | always | publish | publish | counts versions |
+| `versions` | hash | the newest `kb_versions` | publish | rollback, answering | number of each version, and of the one that it replaced |
+| `v:<number>` | hash | the same | publish | answering, `replymill kb` | `body` what a version is, `ids` its documents |
+| `lent` | zset by time | while not empty | lend | publish | versions that a worker is loading, and until when they stay |
+| `name` | string, opaque | always | adopt | doctor | whose base it is |
+| `lease` | string | half a minute, renewed | indexing | indexing, `replymill kb` | one process alone indexes a base |
+| `job` | hash | a day | indexing | `replymill kb`, doctor | how far indexing is, or why it failed |
+
 | other key | type | lives | written by | read by | because |
 |---|---|---|---|---|---|
 | `rm:ready` | string | ten seconds | web | nobody | whether Redis takes writes, for `/readyz` |
@@ -73,6 +87,12 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:bridge:to:<digest>` | string | 30 days, renewed | delivery, web | delivery | the thread behind the bridge of a conversation |
 | `rm:bridge:topic:<digest>` | string | an hour | delivery | delivery | the topic that was opened for a hand-over whose first message is not posted yet |
 | `rm:bridge:opening` | zset by time | while not empty | delivery | web | threads that may be there already, though nobody knows yet what they are about |
+| `rm:kb:bases` | set | always | adopt | answering, doctor | digests of the tenants that have a knowledge base |
+| `rm:kb:changes` | string | always | publish, rollback | answering | counts changes: whoever reads another number looks which version each base has |
+| `rm:kb:wanted` | set | while not empty | adopt, answering | indexing | digests of the tenants whose base has something to index |
+| `rm:vectors:names` | zset by time, on the vector server | while not empty | publish | publish | names of the indexes there, so that those of no version can be dropped |
+| `rm:vectors:{<name>}:set` | vector set, on the vector server | while a version has it | publish | answering | vectors of one version, by numbers of passage and text |
+| `rm:vectors:{<name>}:rows` | hash, on the vector server | the same | publish | answering | its passages with their vectors: opaque bytes, by number |
 | `rm:workers` | set | while not empty | loops | status, web, answering | names of the workers, so that nobody looks through every key for them |
 | `rm:worker:<name>` | hash | ten seconds | loops | the same | what a worker does and how fast |
 """
@@ -88,6 +108,8 @@ READY = "rm:ready"
 JOBS_QUEUE = "replymill.jobs"
 #: Celery queue that loop workers listen to and nothing is sent to: a Redis outage with work at hand would end them.
 IDLE_QUEUE = "replymill.idle"
+#: Celery queue of the indexing of knowledge bases; the jobs worker consumes it too, and another may alone.
+INDEXING_QUEUE = "replymill.indexing"
 #: Prefix of everything Celery and kombu keep.
 CELERY_PREFIX = "rm:celery:"
 #: Turns of which there is something to show.
@@ -104,6 +126,11 @@ FIGURES = "rm:figures"
 BRIDGE_OPENING = "rm:bridge:opening"
 RETENTION_TASK = "replymill.retention"
 FIGURES_TASK = "replymill.figures"
+INDEXING_TASK = "replymill.indexing"
+#: Tenants that have a knowledge base, how often one was changed, and those that have something to index.
+KNOWLEDGE_BASES = "rm:kb:bases"
+KNOWLEDGE_CHANGES = "rm:kb:changes"
+KNOWLEDGE_WANTED = "rm:kb:wanted"
 
 
 class Direction(StrEnum):
@@ -164,6 +191,38 @@ class Bucket:
     @property
     def prefix(self) -> str:
         return f"rm:limit:{{{self.digest}}}:"
+
+
+@dataclass(frozen=True)
+class Base:
+    """Keys of one knowledge base, in a slot of their own."""
+
+    #: Digest of the tenant.
+    digest: str
+    mark = ""
+
+    @property
+    def prefix(self) -> str:
+        return f"rm:kb:{{{self.digest}}}:"
+
+    def key(self, name: str) -> str:
+        """`draft`, `docs`, `now`, `versions`, `lent`, `name`, `lease` or `job`."""
+        return f"{self.prefix}{name}"
+
+    def document(self, document: str) -> str:
+        return f"{self.prefix}doc:{document}"
+
+    def version(self, number: int) -> str:
+        return f"{self.prefix}v:{number}"
+
+
+#: Names of the indexes on the vector server.
+VECTOR_NAMES = "rm:vectors:names"
+
+
+def vectors(name: str, part: str) -> str:
+    """`set` or `rows` of one index on the vector server."""
+    return f"rm:vectors:{{{name}}}:{part}"
 
 
 def cached_reply(tenant: str, digest: str) -> str:

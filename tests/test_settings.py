@@ -72,6 +72,8 @@ BAD = {
     "cache": ["maybe", "2", "yess"],
     "encoder": ["minilm", "pypi:", "pypi:a b"],
     "encoder_compute_type": ["float16", "INT8"],
+    "sample_kb": ["maybe"],
+    "vectors": ["localhost", "postgres://x", "sentinel://a,b/n"],
     "transcribe": [
         "whisper",
         "ftp://x/v1",
@@ -121,6 +123,8 @@ GOOD: dict[str, dict[str, object]] = {
     "handover_anger": {"off": False},
     "encoder": {"hf:org/name": "hf:org/name", "path:/models/x": "path:/models/x"},
     "encoder_compute_type": {"int8": "int8"},
+    "sample_kb": {"off": False},
+    "vectors": {"redis://x:6380/0": "redis://x:6380/0", "unix:///x": "unix:///x"},
     "cache": {"off": False, "TRUE": True, "0": False, "yes": True},
     "languages": {"en, de": ("en", "de"), "zh": ("zh",)},
     "encoder_languages": {"en de": ("en", "de")},

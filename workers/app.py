@@ -6,10 +6,8 @@ periodic and one-off jobs. Loop workers consume a queue that nothing is sent to;
 
 import os
 import socket
-import ssl
 import warnings
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 from celery import Celery
@@ -18,24 +16,24 @@ from celery.signals import beat_embedded_init, setup_logging
 from celery.worker import state
 
 from engine.errors import StartError
-from engine.keys import CELERY_PREFIX, FIGURES_TASK, IDLE_QUEUE, JOBS_QUEUE, RETENTION_TASK
+from engine.keys import FIGURES_TASK, IDLE_QUEUE, INDEXING_QUEUE, INDEXING_TASK, JOBS_QUEUE, RETENTION_TASK
 from engine.settings import Settings
-from engine.store import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 from workers import control, leash
+from workers.broker import configuration
 from workers.home import complete
 from workers.logs import configure
 from workers.steps import AnsweringStep, DeliveringStep
 
-#: Generating takes every core there is and replies may come in a flood: first come acknowledging, then delivering, then generating.
-#: Unix's nice values, of 0 to 19.
-NICE: dict[tuple[str, ...], int] = {("answer",): 10, ("deliver",): 5}
-#: Seconds between samples of the backlog, and between clean-ups.
-FIGURES_EVERY, RETENTION_EVERY = 15.0, 3600.0
+#: Generating takes every core there is and replies may come in a flood: first come acknowledging, then delivering, then generating,
+#: and indexing at last. Unix's nice values, of 0 to 19.
+NICE: dict[tuple[str, ...], int] = {("answer",): 10, ("deliver",): 5, ("jobs",): 19}
+#: Seconds between samples of the backlog, between looks for what a killed job left to index, and between clean-ups.
+FIGURES_EVERY, INDEXING_EVERY, RETENTION_EVERY = 15.0, 15.0, 3600.0
 
 
 def make_app(settings: Settings) -> Celery:
     """The app for these settings, with both loops as steps of the worker."""
-    app = Celery("replymill", include=["workers.tasks", control.__name__])
+    app = Celery("replymill", include=["workers.tasks", "workers.indexing", control.__name__])
     app.settings = settings
     #: Why a loop could not start, if so.
     app.fault = None
@@ -49,7 +47,7 @@ def make_app(settings: Settings) -> Celery:
 
 def _configuration(settings: Settings) -> dict[str, Any]:
     return {
-        **_broker(settings.broker_url),
+        **configuration(settings.broker_url),
         "broker_connection_max_retries": None,
         "broker_connection_retry_on_startup": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
@@ -64,36 +62,14 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "result_backend": None,
         "task_default_queue": IDLE_QUEUE,
-        "task_routes": {"replymill.*": {"queue": JOBS_QUEUE}},
+        "task_routes": {INDEXING_TASK: {"queue": INDEXING_QUEUE}, "replymill.*": {"queue": JOBS_QUEUE}},
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_schedule": {
             "figures": {"task": FIGURES_TASK, "schedule": FIGURES_EVERY, "options": {"expires": FIGURES_EVERY}},
+            "indexing": {"task": INDEXING_TASK, "schedule": INDEXING_EVERY, "options": {"expires": INDEXING_EVERY}},
             "retention": {"task": RETENTION_TASK, "schedule": RETENTION_EVERY, "options": {"expires": RETENTION_EVERY}},
         },
     }
-
-
-def _broker(url: str) -> dict[str, Any]:
-    """Broker settings; a Sentinel URL in our form becomes the one kombu reads."""
-    options: dict[str, Any] = {
-        "global_keyprefix": CELERY_PREFIX,
-        "socket_timeout": SOCKET_TIMEOUT,
-        "socket_connect_timeout": CONNECT_TIMEOUT,
-        "socket_keepalive": True,
-        "health_check_interval": 30,
-    }
-    parts = urlsplit(url)
-    broker: dict[str, Any] = {"broker_transport_options": options}
-    if parts.scheme == "sentinel":
-        login, _, hosts = parts.netloc.rpartition("@")
-        options["master_name"] = parts.path.strip("/").split("/")[0]
-        prefix = f"sentinel://{login}@" if login else "sentinel://"
-        url = ";".join(prefix + host for host in hosts.split(","))
-    elif parts.scheme == "unix":
-        url = url.replace("unix://", "redis+socket://", 1)
-    elif parts.scheme == "rediss" and "ssl_cert_reqs" not in parts.query:
-        broker["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
-    return broker | {"broker_url": url}
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -126,7 +102,7 @@ def run_worker(settings: Settings, *, loops: tuple[str, ...]) -> None:
     worker = app.Worker(
         hostname=f"{role}-{os.getpid()}@{socket.gethostname()}",
         loops="none" if jobs else ",".join(loops),
-        queues=[JOBS_QUEUE] if jobs else [IDLE_QUEUE],
+        queues=[JOBS_QUEUE, INDEXING_QUEUE] if jobs else [IDLE_QUEUE],
         beat=jobs,
         pool_cls="solo",
         concurrency=1,

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from engine.accounts import SlackApp
 from engine.settings import Settings, describe
-from workers import cli, dead_commands, handoff_commands, shown, tools_commands, trace_commands
+from workers import cli, dead_commands, handoff_commands, kb_commands, shown, tools_commands, trace_commands
 from workers.chaos import command as chaos
 from workers.commanding import AsJson, complete, loaded, part, print_json, print_rows
 
@@ -39,6 +39,7 @@ app.add_typer(cache, name="cache")
 app.add_typer(dead_commands.dead, name="dead")
 app.add_typer(handoff_commands.handoff, name="handoff")
 app.add_typer(tools_commands.tools, name="tools")
+app.add_typer(kb_commands.kb, name="kb")
 app.command()(chaos.chaos)
 app.command()(trace_commands.trace)
 

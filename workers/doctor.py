@@ -18,7 +18,7 @@ from engine.errors import ReplymillError, SettingsError, StoreUnavailable
 from engine.keys import META
 from engine.settings import Settings, library_variable
 from engine.sources import Kind, Source
-from workers import doctor_media, doctor_platforms, home
+from workers import doctor_knowledge, doctor_media, doctor_platforms, home
 from workers.newer import waiting_lanes
 
 #: Seconds by which the clocks of Redis and of this machine may differ; signatures are good for 300.
@@ -73,7 +73,13 @@ def examine(settings: Settings) -> list[Finding]:
         complete = home.complete(settings)
     except ReplymillError as error:
         return [*findings, Finding("Redis", Level.FAIL, "none", str(error))]
-    checks = {"Redis": _redis, "broker": lambda chosen: [_broker(chosen)], "platforms": _platforms, "media": _media}
+    checks = {
+        "Redis": _redis,
+        "broker": lambda chosen: [_broker(chosen)],
+        "platforms": _platforms,
+        "media": _media,
+        "knowledge": _knowledge,
+    }
     return [*findings, *(finding for name, look in checks.items() for finding in _guarded(name, partial(look, complete)))]
 
 
@@ -225,6 +231,10 @@ def _platforms(settings: Settings) -> list[Finding]:
 
 def _media(settings: Settings) -> list[Finding]:
     return [_found(check) for check in doctor_media.look(settings)]
+
+
+def _knowledge(settings: Settings) -> list[Finding]:
+    return [_found(check) for check in doctor_knowledge.look(settings)]
 
 
 def _found(check: Check) -> Finding:

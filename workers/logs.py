@@ -28,6 +28,8 @@ _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 #: Libraries that tell at info what each request was, with its URL; a bot token may be part of one.
 _QUIET = ("httpx", "httpcore", "httpx2", "httpcore2", "urllib3", "huggingface_hub", "filelock", "asyncio", "uvicorn.access")
+#: One that tells each step of each search, and sets its own level when it is imported: nothing of it is shown.
+_TALKATIVE = ("bm25s",)
 
 
 def configure(settings: Settings, *, stream: TextIO | None = None) -> None:
@@ -99,5 +101,7 @@ def _route_libraries(stream: TextIO, level: int, *, renderer: Processor) -> None
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(capture=True)
+    for name in _TALKATIVE:
+        logging.getLogger(name).propagate = False
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

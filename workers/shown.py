@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 #: How a person reads the stages of `engine.sources.Progress`.
-STAGES = {"download": "Downloading the model", "convert": "Converting the model"}
+STAGES = {"download": "Downloading the model", "convert": "Converting the model", "index": "Indexing"}
 
 #: What a terminal obeys instead of showing it, and what turns the direction of a line; line feeds and tabs apart.
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -133,6 +133,14 @@ def whole_letter(found: Mapping[str, Any]) -> Group:
     for one in found["tried"]:
         table.add_row(Text(moment(one["at"]), style="dim"), visible(one["reason"]))
     return Group(table, visible(found["text"] or "(empty)"), Text(""))
+
+
+def hit(found: Mapping[str, Any]) -> Group:
+    """A passage that a search found, with what it was found by."""
+    figures = f"{found['score']:.3f}  (cosine {found['cosine']:.3f}, words {found['lexical']:.3f})  "
+    head = Text.assemble((figures, "bold"), visible(found["title"]))
+    place = " ".join(filter(None, (found["document"], found["link"])))
+    return Group(head, Text.assemble(("        ", ""), visible(place), style="dim"), visible(found["text"]), Text(""))
 
 
 def moment(ms: float, *, exact: bool = False) -> str:

@@ -55,20 +55,31 @@ def up(settings: Settings, *, prepare: Callable[[Settings], None], verbose: bool
         prepare(settings)
         to_files = sys.stderr.isatty() and not verbose
         roles = {role: _role(role, settings, log=logs / f"{role}.log" if to_files else None) for role in ROLES}
-        run(settings, roles, redis, is_up=lambda: ready(settings) and working(settings, roles))
+        sample = _role("kb sample", settings, log=logs / "sample.log") if settings.sample_kb else None
+        run(settings, roles, redis, is_up=lambda: ready(settings) and working(settings, roles), then=sample)
 
 
 def _role(role: str, settings: Settings, *, log: Path | None) -> Child:
-    return Child(role, [sys.executable, "-P", "-m", "workers.cli", role], environ=settings.to_environ(), log=log)
+    return Child(role, [sys.executable, "-P", "-m", "workers.cli", *role.split()], environ=settings.to_environ(), log=log)
 
 
-def run(settings: Settings, roles: Mapping[str, Child], redis: embedded.EmbeddedRedis | None, *, is_up: Callable[[], bool]) -> None:
+def run(
+    settings: Settings,
+    roles: Mapping[str, Child],
+    redis: embedded.EmbeddedRedis | None,
+    *,
+    is_up: Callable[[], bool],
+    then: Child | None = None,
+) -> None:
     """Run the roles, and Redis before and after them, until a signal asks for the end; say the address once `is_up`.
+
+    `then` is run once, beside them, when everything is up; nobody waits for it.
 
     :raises StartError: one of them cannot run.
     """
     grace = settings.drain_timeout + DRAIN_MARGIN
-    stages = [Stage([roles["web"]], grace), Stage([roles["answer"]], grace), Stage([roles["deliver"], roles["jobs"]], grace)]
+    first = [roles["web"], *([then] if then else [])]
+    stages = [Stage(first, grace), Stage([roles["answer"]], grace), Stage([roles["deliver"], roles["jobs"]], grace)]
     if redis:
         stages.append(Stage([redis.child], embedded.STOP_TIMEOUT, HASTY_REDIS))
     try:
@@ -82,6 +93,8 @@ def run(settings: Settings, roles: Mapping[str, Child], redis: embedded.Embedded
             # Nobody waits for the jobs, and a start is short of processor time.
             crew.start(roles[ROLES[-1]])
             print(f"Replymill answers at {address(settings)} (Ctrl-C stops it)", flush=True)
+            if then:
+                then.spawn()
             crew.watch()
     except StopAsked as asked:
         log.info("Everything has stopped", action="supervisor.stopped", reason=str(asked))

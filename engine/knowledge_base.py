@@ -1,0 +1,212 @@
+"""The knowledge that a worker holds: the current version of each tenant's base, ready to be searched.
+
+`refresh` asks Redis for one number; what has changed is loaded in a thread of its own and put in the place of the old in one step,
+so that no search waits for it and none sees half of it. Without any knowledge base no encoder is loaded.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from engine.crypto import Digests
+from engine.errors import DecodeError, ModelError, NoSuchDocument, NoSuchVersion, StoreUnavailable
+from engine.indexing import Encodes
+from engine.keys import KNOWLEDGE_CHANGES
+from engine.knowledge import Hit, Passage
+from engine.knowledge_records import Version, encoder_tag
+from engine.knowledge_store import KnowledgeStore, bases
+from engine.retrieval import Index
+from engine.settings import Settings
+from engine.store import Client, reachable
+from engine.vector_index import RedisVectors, Row, VectorIndex, Vectors
+
+log = structlog.get_logger(__name__)
+
+#: Between looks at the number of changes, seconds; a published version is noticed within it.
+LOOK_EVERY = 0.5
+#: All bases are looked at this often, whatever the number says: whoever changed one may have died before saying so, seconds.
+LOOK_AT_ALL = 10.0
+#: What could not be loaded is tried again after so long, seconds.
+RETRY_AFTER = 3.0
+#: A version that is being loaded is not removed for so long, seconds: 100,000 passages take a tenth of it.
+LENT = 300.0
+#: Candidates that the vector server is asked for; they are ranked here as all others are.
+CANDIDATES = 50
+
+
+class Searched(Protocol):
+    """What finds passages: all in this process's memory, or on the vector server."""
+
+    def search(self, questions: Sequence[str], vectors: Vectors, *, k: int) -> list[list[Hit]]:
+        """The best hits for each question, best first."""
+
+
+class RemoteIndex:
+    """Candidates from the vector server by cosine, ranked here like everything else."""
+
+    def __init__(self, server: VectorIndex, name: str) -> None:
+        self._server = server
+        self._name = name
+
+    def search(self, questions: Sequence[str], vectors: Vectors, *, k: int) -> list[list[Hit]]:
+        found = self._server.search(self._name, vectors, max(CANDIDATES, k))
+        return [_ranked(*one, k=k) for one in zip(questions, vectors, found, strict=True)]
+
+
+def _ranked(question: str, vector: Vectors, rows: Sequence[Row], *, k: int) -> list[Hit]:
+    if not rows:
+        return []
+    index = Index.build([row.passage for row in rows], np.concatenate([row.vectors for row in rows]))
+    return index.search([question], vector[None], k=k)[0]
+
+
+@dataclass(frozen=True)
+class Held:
+    """One version in memory."""
+
+    version: Version
+    index: Searched
+
+
+class Knowledge:
+    """The current version of every base. `search` and `version` may be called from any thread, `refresh` from one."""
+
+    def __init__(self, settings: Settings, client: Client, *, load_encoder: Callable[[], Encodes]) -> None:
+        self._settings = settings
+        self._client = client
+        self._digests = Digests(settings.secret_key)
+        self._load_encoder = load_encoder
+        self._encoder: Encodes | None = None
+        # A server that cannot search vectors is refused here, before anything is claimed.
+        self._server = RedisVectors.connect(settings.vectors) if settings.vectors else None
+        self._who = secrets.token_hex(4)
+        #: By digest of the tenant; replaced, never changed.
+        self._held: Mapping[str, Held] = {}
+        self._seen: bytes | None = None
+        self._next_look = self._next_look_at_all = 0.0
+        self._loading: threading.Thread | None = None
+
+    def refresh(self) -> None:
+        """Notice what was published or rolled back; cheap, and at most twice a second.
+
+        :raises StoreUnavailable: if Redis is away.
+        """
+        now = time.monotonic()
+        if now < self._next_look or (self._loading and self._loading.is_alive()):
+            return
+        self._next_look = now + LOOK_EVERY
+        with reachable():
+            changes = self._client.get(KNOWLEDGE_CHANGES) or b""
+        if changes == self._seen and now < self._next_look_at_all:
+            return
+        self._next_look_at_all = now + LOOK_AT_ALL
+        self._loading = threading.Thread(target=self._load, args=(changes,), name="knowledge", daemon=True)
+        self._loading.start()
+
+    def settle(self, timeout: float) -> bool:
+        """Look now and wait until what was found is loaded; False: it takes longer than `timeout` seconds."""
+        self._next_look = self._next_look_at_all = 0.0
+        self.refresh()
+        if self._loading:
+            self._loading.join(timeout)
+        return not (self._loading and self._loading.is_alive())
+
+    def version(self, tenant: str) -> str:
+        """Names what a tenant is answered from, for the keys of caches; empty where there is no knowledge base."""
+        digest, held = self._of(tenant)
+        return f"{digest}.{held.version.number}.{encoder_tag(held.version.encoder)}" if held else ""
+
+    def search(self, tenant: str, questions: Sequence[str], *, k: int = 3) -> list[list[Hit]]:
+        """The best hits for each question in the tenant's base, or in the one that all share.
+
+        :raises StoreUnavailable: if the base is on a vector server and that is away.
+        """
+        _, held = self._of(tenant)
+        if not held or not self._encoder or not questions:
+            return [[] for _ in questions]
+        return held.index.search(questions, self._encoder.encode(questions), k=k)
+
+    @property
+    def encoder(self) -> Encodes | None:
+        """The encoder, if there is any knowledge base."""
+        return self._encoder
+
+    def _of(self, tenant: str) -> tuple[str, Held | None]:
+        held = self._held
+        names = (self._digests.tenant(tenant), self._digests.tenant(""))
+        return next(((name, held[name]) for name in names if name in held), ("", None))
+
+    # -- in the thread that loads
+
+    def _load(self, changes: bytes) -> None:
+        try:
+            complete = [self._renew(store) for store in bases(self._settings, self._client)]
+        except StoreUnavailable as error:
+            log.warning("A knowledge base could not be loaded yet", action="knowledge.away", error=str(error))
+            return
+        if all(complete):
+            self._seen = changes
+        else:
+            self._next_look = time.monotonic() + RETRY_AFTER
+
+    def _renew(self, store: KnowledgeStore) -> bool:
+        """Bring one base up to date; False: it must be tried again."""
+        version = store.current()
+        held = self._held.get(store.base.digest)
+        if not version or (held and held.version.number == version.number):
+            return True
+        if not store.lend(version.number, self._who, seconds=LENT):
+            return False
+        began = time.monotonic()
+        try:
+            fresh = Held(version, self._index(store, version))
+        except (NoSuchDocument, NoSuchVersion):
+            log.warning("A knowledge base is not indexed yet", action="knowledge.not_indexed", version=version.number)
+            store.want()
+            return False
+        except (DecodeError, ModelError) as error:
+            log.error("A knowledge base cannot be used", action="knowledge.broken", version=version.number, error=str(error))
+            return False
+        finally:
+            store.give_back(version.number, self._who)
+        self._held = {**self._held, store.base.digest: fresh}
+        seconds = round(time.monotonic() - began, 3)
+        log.info("A knowledge base is used", action="knowledge.loaded", version=version.number, seconds=seconds)
+        return True
+
+    def _index(self, store: KnowledgeStore, version: Version) -> Searched:
+        self._encoder = self._encoder or self._load_encoder()
+        return open_version(store, version, self._encoder, self._server)
+
+
+def open_version(store: KnowledgeStore, version: Version, encoder: Encodes, server: RedisVectors | None) -> Searched:
+    """A version, to be searched: on the vector server if it is there, else in memory.
+
+    :raises NoSuchDocument: if a part of it has gone, or has no vectors of this encoder.
+    """
+    if version.remote and server and version.encoder == encoder.identity and server.has(version.remote):
+        return RemoteIndex(server, version.remote)
+    return load_index(store, store.ids(version.number), encoder)
+
+
+def load_index(store: KnowledgeStore, ids: Sequence[str], encoder: Encodes) -> Index:
+    """The index of some documents.
+
+    :raises NoSuchDocument: if a part of them has gone, or has no vectors of this encoder.
+    """
+    passages: list[Passage] = []
+    vectors: list[Vectors] = [np.empty((0, encoder.dimension), np.float32)]
+    documents = store.documents.read(ids)
+    if len(documents) < len(ids):
+        raise NoSuchDocument("a document of this version was removed meanwhile")
+    for document in documents:
+        found, rows = store.documents.loaded(document, encoder_tag(encoder.identity))
+        passages += found
+        vectors += rows
+    return Index.build(passages, np.concatenate(vectors))
