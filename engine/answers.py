@@ -76,3 +76,4 @@ class Answers(Staffing):
     vectors_from: int = setting(
         100_000, values.whole(1, 100_000_000), "passages from which a knowledge base is searched there, where `vectors` is set"
     )
+    eval_data: str = setting("", values.text, "folder of the public sets that `replymill eval` knows; see docs/evaluation.md")

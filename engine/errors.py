@@ -33,6 +33,8 @@
     │   ├── NoSuchVersion       it was never published, or is no longer kept
     │   ├── NotIndexed          some of its passages have no vectors of this encoder yet
     │   └── NothingToPublish    the draft is empty, or as it was published
+    ├── Unreadable              a voice note, an image or a document cannot be fetched or read
+    ├── EvaluationError         what is to be evaluated or compared cannot be read, or says too little
     ├── ToolFailed              a registered tool did not answer, or with something that is no answer
     ├── Unreadable              a voice note, an image or a document cannot be fetched or read
     └── DeliveryError
@@ -203,6 +205,8 @@ class NotIndexed(KnowledgeError):
 
 class NothingToPublish(KnowledgeError):
     """The draft is empty, or as it was published."""
+class EvaluationError(ReplymillError):
+    """What is to be evaluated, compared or rated cannot be read, or says too little."""
 
 
 class Unreadable(ReplymillError):

@@ -32,6 +32,7 @@ from engine.generation import Completion, Growing, OnText, Request, Rules
 from engine.grouping import group
 from engine.pending import Pending
 from engine.prompt import PLAIN_STOP, Prompter
+from engine.scoring import score
 from engine.settings import Settings
 
 __all__ = ["Model", "Pending"]
@@ -141,6 +142,10 @@ class Model:
             tokens = [list(requests[i].tokens[static:]) for i in positions]
             pending.start(positions, self._start(tokens, static, most, callback))
         return pending
+
+    def score(self, pairs: Sequence[tuple[Sequence[str], str]]) -> list[list[float]]:
+        """How probable each token of a text is after a prompt's tokens, for each pair: see `engine.scoring`."""
+        return score(self._engine, self._rules.tokenizer, self.card.kind, pairs)
 
     def rest(self) -> None:
         """Gives back to the system the memory that batches leave behind (300 MB at 32 prompts), in 25 ms; for an idle worker."""

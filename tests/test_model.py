@@ -461,3 +461,17 @@ def test_every_setting_of_generation_reaches_the_engine(tiny_model: Path) -> Non
     assert {reply.finish for reply in replies if reply.tokens == 3} <= {Finish.LENGTH, Finish.STOP}
     assert json.loads((tiny_model / "config.json").read_bytes())["eos_token"] == "<|im_end|>"
     short.close()
+
+
+def test_a_text_is_scored_after_its_prompt_token_by_token(model: Model, tiny_model: Path) -> None:
+    prompt, text = ask(model, "Where is it?")[0].tokens, "it is there"
+    tokens = tokenizers.load(tiny_model, Card.read(tiny_model)).text(text)
+    plain = ctranslate2.Generator(str(tiny_model), compute_type="float32", intra_threads=1)
+    logits = np.array(plain.forward_batch([[*prompt, *tokens]], return_log_probs=True))[0]
+    vocabulary = json.loads((tiny_model / "vocabulary.json").read_text())
+    expected = [logits[len(prompt) - 1 + i, vocabulary.index(token)] for i, token in enumerate(tokens)]
+
+    scores = model.score([(prompt, text), (prompt, "")])
+
+    assert scores[0] == pytest.approx(expected, abs=1e-3)
+    assert scores[1] == []

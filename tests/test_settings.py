@@ -141,6 +141,7 @@ GOOD: dict[str, dict[str, object]] = {
     "describe_model": {"llava": "llava"},
     "transcribe_key": {"sk-1": "sk-1"},
     "describe_key": {"sk-1": "sk-1"},
+    "eval_data": {"~/data/public": "~/data/public"},
     "tools": {"tools.toml": "tools.toml"},
     "tool_hosts": {"shop.example, crm:8443": ("shop.example", "crm:8443")},
     "tool_secrets": {"shop=abc=1 crm=x": ("shop=abc=1", "crm=x")},

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from engine.accounts import SlackApp
 from engine.settings import Settings, describe
-from workers import cli, dead_commands, handoff_commands, kb_commands, shown, tools_commands, trace_commands
+from workers import cli, dead_commands, eval_commands, handoff_commands, kb_commands, shown, tools_commands, trace_commands
 from workers.chaos import command as chaos
 from workers.commanding import AsJson, complete, loaded, part, print_json, print_rows
 
@@ -37,6 +37,7 @@ app.add_typer(slack, name="slack")
 app.add_typer(model, name="model")
 app.add_typer(cache, name="cache")
 app.add_typer(dead_commands.dead, name="dead")
+app.add_typer(eval_commands.evaluation, name="eval")
 app.add_typer(handoff_commands.handoff, name="handoff")
 app.add_typer(tools_commands.tools, name="tools")
 app.add_typer(kb_commands.kb, name="kb")
