@@ -205,6 +205,8 @@ class NotIndexed(KnowledgeError):
 
 class NothingToPublish(KnowledgeError):
     """The draft is empty, or as it was published."""
+
+
 class EvaluationError(ReplymillError):
     """What is to be evaluated, compared or rated cannot be read, or says too little."""
 

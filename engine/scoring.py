@@ -11,7 +11,7 @@ AT_ONCE = 4
 
 
 def score(engine: Any, tokenizer: Tokenizer, kind: Kind, pairs: Sequence[tuple[Sequence[str], str]]) -> list[list[float]]:
-    """Natural logarithms of the probability of each token of a text after a prompt's tokens, for each pair; none for an empty text."""
+    """For each pair of a prompt's tokens and a text: the natural logarithm of the probability of each token of the text."""
     texts = [tokenizer.text(text) for _, text in pairs]
     if kind is Kind.TRANSLATOR:
         scored = engine.score_batch([list(prompt) for prompt, _ in pairs], texts, max_batch_size=AT_ONCE, max_input_length=0)
