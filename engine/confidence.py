@@ -33,7 +33,7 @@ LEAST_LEFT_OUT = 20
 #: With fewer phrasings an answer on average, those that are left say too little of how it is with all of them.
 PHRASED = 5
 #: How much the weights of a knowledge base are held to the public ones: as much as about so many questions would.
-HELD = 100.0
+HELD = 30.0
 #: Share of questions, as a support bot gets them, that no answer of the knowledge base fits.
 FOREIGN = 0.2
 #: No regression is surer than so, as a logit.

@@ -2,6 +2,7 @@
 
     ReplymillError
     ├── SettingsError           an environment variable is unknown or has a bad value
+    │   └── UnusableTest        a file of conversation tests cannot be used; names line and key
     ├── StartError              a process cannot start as asked (port in use, no Redis binary, no permission)
     ├── DecodeError             stored bytes are not what their type says
     │   └── NewerSchema         a newer version wrote them: they wait for a process that knows it
@@ -53,6 +54,10 @@ class ReplymillError(Exception):
 
 class SettingsError(ReplymillError):
     """An environment variable is unknown or has a bad value."""
+
+
+class UnusableTest(SettingsError):
+    """A file of conversation tests cannot be used; the text names line and key."""
 
 
 class StartError(ReplymillError):

@@ -17,6 +17,7 @@ from engine.settings import Settings, describe
 from workers import cli, dead_commands, eval_commands, handoff_commands, kb_commands, shown, tools_commands, trace_commands
 from workers.chaos import command as chaos
 from workers.commanding import AsJson, complete, loaded, part, print_json, print_rows
+from workers.rehearsal import command as rehearsal
 
 #: Stands in a manifest until the real one is known.
 EXAMPLE_ADDRESS = "https://bot.example.com"
@@ -43,6 +44,7 @@ app.add_typer(tools_commands.tools, name="tools")
 app.add_typer(kb_commands.kb, name="kb")
 app.command()(chaos.chaos)
 app.command()(trace_commands.trace)
+app.command("test")(rehearsal.rehearse)
 
 ModelSource = Annotated[str, typer.Argument(help="The model; by default REPLYMILL_MODEL.", show_default=False)]
 
