@@ -173,12 +173,16 @@ async def _up(children: Sequence[Child], settings: Settings) -> None:
     try:
         async with asyncio.timeout(_START):
             while not (supervisor.ready(settings) and _at_work(settings) >= len(_ROLES) - 1):
-                for child in children:
-                    if child.ended() is not None:
-                        raise StartError(f"{child.name} does not start: {child.last_words()}")
+                _check(children)
                 await asyncio.sleep(_LOOK)
     except TimeoutError as error:
         raise StartError(f"the private copy is not up within {_START:g} s") from error
+
+
+def _check(children: Sequence[Child]) -> None:
+    for child in children:
+        if child.ended() is not None:
+            raise StartError(f"{child.name} does not start: {child.last_words()}")
 
 
 def _at_work(settings: Settings) -> int:
