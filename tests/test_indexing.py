@@ -249,3 +249,5 @@ def test_nobody_waits_for_a_jobs_worker_that_is_not_there(settings: Settings, de
         job = kb_desk.index(settings, store, here=False, tell=lambda job: None)
         assert (job.state, job.encoder) == ("done", default_encoder.identity)
         assert time.monotonic() - began < kb_desk.PICKUP + 10
+        client.set(store.base.key("lease"), "another has begun, and nothing waits for it")
+        assert kb_desk.index(settings, store, here=False, tell=lambda job: None) == job, "there is nothing left to do"

@@ -26,6 +26,7 @@ PARTS = {
     "indexing": "engine.indexing",
     "init": "workers.init",
     "kb_desk": "workers.kb_desk",
+    "kb_reading": "workers.kb_reading",
     "knowledge_store": "engine.knowledge_store",
     "sample": "workers.sample",
     "rating": "workers.rating",

@@ -34,10 +34,10 @@ def add(
     """Read documents into the draft and index them. `publish` lets them be used."""
     desk = part("kb_desk")
     with opened(tenant) as (settings, store):
-        place, passages, skipped = desk.read(source, link=link, name=name)
+        place, passages, skipped = part("kb_reading").read(source, link=link, name=name)
         for one, why in skipped:
             print(f"not read: {one}: {why}", file=sys.stderr)
-        change = desk.add(store, passages, source=place)
+        change = store.add(passages, source=place)
         with indexing(as_json) as tell:
             desk.index(settings, store, here=here, tell=tell)
     names = {what: list(getattr(change, what)) for what in ("added", "replaced", "unchanged", "removed")}
@@ -134,7 +134,9 @@ def publish(
 
 @kb.command()
 def rollback(
-    version: Annotated[int, typer.Argument(help="By default the one before.", min=1, show_default=False)] = 0,
+    version: Annotated[
+        int, typer.Argument(help="By default the one that the current one replaced.", min=0, show_default=False)
+    ] = 0,
     tenant: Tenant = "",
     as_json: AsJson = False,
 ) -> None:

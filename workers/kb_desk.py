@@ -1,24 +1,22 @@
 """What an operator does with knowledge bases: see `workers.kb_commands`, and docs/knowledge.md."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from engine import indexing, ingest, publishing
+from engine import indexing, publishing
 from engine.encoder import Encoder
 from engine.errors import KnowledgeError, NoSuchDocument, NotIndexed
 from engine.indexing import Job, Lease, left, read_job
 from engine.keys import INDEXING_QUEUE, INDEXING_TASK
-from engine.knowledge import Hit, Passage
+from engine.knowledge import Hit
 from engine.knowledge_base import Searched, load_index, open_version
 from engine.knowledge_records import Document, Version, encoder_tag
-from engine.knowledge_store import Change, KnowledgeStore
+from engine.knowledge_store import KnowledgeStore
 from engine.settings import Settings
 from engine.vector_index import RedisVectors
 from workers.broker import configuration
@@ -35,37 +33,14 @@ SLICE = 2.0
 Tell = Callable[[Job], None]
 
 
-def read(source: str, *, link: str, name: str) -> tuple[str, list[Passage], Sequence[tuple[str, str]]]:
-    """Where it was read from in full, the passages of a file, a folder or an address, and what was skipped and why.
-
-    :raises KnowledgeError: if there is nothing in it.
-    """
-    reading = ingest.read(source, link=link)
-    passages = [_renamed(passage, name, len({one.document for one in reading.passages}) > 1) for passage in reading.passages]
-    if not passages:
-        why = "; ".join(f"{one}: {reason}" for one, reason in reading.skipped[:3]) or "it is empty"
-        raise KnowledgeError(f"nothing was read from {source} ({why}): see docs/knowledge.md for what can be read")
-    place = source if "://" in source else str(Path(source).expanduser().resolve())
-    return f"{place} as {name}" if name else place, passages, reading.skipped
-
-
-def _renamed(passage: Passage, name: str, several: bool) -> Passage:
-    if not name:
-        return passage
-    document = f"{name}/{passage.document}" if several else name
-    return msgspec.structs.replace(passage, document=document, id="").identified()
-
-
-def add(store: KnowledgeStore, passages: Sequence[Passage], *, source: str) -> Change:
-    """Put what was read into the draft."""
-    return store.add(passages, source=source)
-
-
 def index(settings: Settings, store: KnowledgeStore, *, here: bool, tell: Tell) -> Job:
     """Have the draft indexed by a jobs worker, or in this process if it is to be `here` or none begins; tells how far it is.
 
     :raises KnowledgeError: if it failed, with the reason.
     """
+    before = read_job(store)
+    if before.state == "done" and not left(store, before.encoder, store.draft_ids()):
+        return before
     if not Lease.held(store):
         store.forget_job()
     store.want()
