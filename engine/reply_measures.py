@@ -26,6 +26,9 @@ def replies(run: Run) -> str:
         _make(run)
     answered = {i: answer for i, answer in run.answers.items() if answer.text}
     run.report.add_each("replies.answered", {i: float(i in answered) for i in run.answers}, is_share=True)
+    grounded = {i: float(one.is_grounded) for i, one in answered.items() if one.is_grounded is not None}
+    if grounded:
+        run.report.add_each("replies.grounded", grounded, is_share=True)
     _near(run, {i: answer.text for i, answer in answered.items() if run.cases[i].reference})
     _perplexity(run)
     return ""

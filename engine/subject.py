@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from engine.cache import normalise
 from engine.cases import Case
+from engine.dialogue import PASSAGES_EACH
 from engine.generation import Completion, Request
+from engine.grounding import supported
 from engine.knowledge import Hit, Passage
 from engine.model import Model
 
 Vectors = NDArray[np.float32]
-
-#: Passages that a model is given with a question.
-GIVEN = 3
 
 
 class Encodes(Protocol):
@@ -82,6 +81,8 @@ class Answered:
 
     text: str
     origin: Origin
+    #: Whether the passages support it; None where none were given, or it is theirs word by word.
+    is_grounded: bool | None = None
     #: From the found passages to the reply, with the batch that it was made in.
     ms: float = 0.0
     tokens: int = 0
@@ -115,6 +116,8 @@ class Subject:
     #: What stands in the report about it.
     described: dict[str, str] = field(default_factory=dict)
     memory: Callable[[], Memory] = ExactMemory
+    #: Whether an approved answer is given word by word.
+    is_verbatim: bool = True
 
     def search(self, questions: Sequence[str], *, k: int) -> tuple[list[list[Hit]], list[float]]:
         """The best hits for each question, and how sure it is that the first answers it."""
@@ -126,40 +129,41 @@ class Subject:
     def answer(self, batch: Sequence[tuple[Case, Sequence[Hit], bool]]) -> list[Answered]:
         """What is replied to each; the flag says whether its first hit is sure enough to be given."""
         began = time.perf_counter()
-        made: list[Answered | None] = [_without_model(hits, is_sure=is_sure) for _, hits, is_sure in batch]
+        made = [self._without_model(hits, is_sure=is_sure) for _, hits, is_sure in batch]
         left = [i for i, one in enumerate(made) if one is None]
         for i, completion in zip(left, self._complete([batch[i][:2] for i in left]), strict=True):
-            tokens, prompt = completion.tokens, completion.prompt_tokens
-            made[i] = Answered(text=completion.text, origin=Origin.MODEL, tokens=tokens, prompt_tokens=prompt)
+            made[i] = _made(completion, batch[i][1])
         ms = (time.perf_counter() - began) * 1000
-        return [_timed(one, ms) for one in made if one]
+        # What needed no model did not wait for the batch.
+        return [replace(one, ms=ms) if one.origin is Origin.MODEL else one for one in made if one]
+
+    def _without_model(self, hits: Sequence[Hit], *, is_sure: bool) -> Answered | None:
+        """None: it is the model's turn."""
+        if not hits and self.model:
+            return None
+        if not hits or not is_sure:
+            return Answered(text="", origin=Origin.NOBODY)
+        if (hits[0].passage.verbatim and self.is_verbatim) or not self.model:
+            return Answered(text=hits[0].passage.text, origin=Origin.VERBATIM)
+        return None
 
     def _complete(self, batch: Sequence[tuple[Case, Sequence[Hit]]]) -> list[Completion]:
         if not batch or not self.model:
             return []
-        prompts = [self.model.prompter.build(asked_with(case.question, hits), case.turns) for case, hits in batch]
+        prompts = [
+            self.model.prompter.build(case.question, case.turns, [hit.passage for hit in hits[:PASSAGES_EACH]])
+            for case, hits in batch
+        ]
         return self.model.generate([Request(tokens=prompt.tokens) for prompt in prompts])
 
 
-def _timed(one: Answered, ms: float) -> Answered:
-    """What needed no model did not wait for the batch."""
-    if one.origin is not Origin.MODEL:
-        return one
-    return Answered(text=one.text, origin=one.origin, ms=ms, tokens=one.tokens, prompt_tokens=one.prompt_tokens)
-
-
-def _without_model(hits: Sequence[Hit], *, is_sure: bool) -> Answered | None:
-    """None: it is the model's turn."""
-    if not hits:
-        return None
-    if not is_sure:
-        return Answered(text="", origin=Origin.NOBODY)
-    return Answered(text=hits[0].passage.text, origin=Origin.VERBATIM) if hits[0].passage.verbatim else None
-
-
-def asked_with(question: str, hits: Sequence[Hit]) -> str:
-    """The question below the passages that it is to be answered from."""
-    if not hits:
-        return question
-    passages = "\n\n".join("\n".join(filter(None, (hit.passage.title, hit.passage.text))) for hit in hits[:GIVEN])
-    return f"Answer from these passages alone.\n\n{passages}\n\nQuestion: {question}"
+def _made(completion: Completion, hits: Sequence[Hit]) -> Answered:
+    """The model's reply, held against the passages that it was given."""
+    given = [hit.passage.text for hit in hits[:PASSAGES_EACH]]
+    return Answered(
+        text=completion.text,
+        origin=Origin.MODEL,
+        tokens=completion.tokens,
+        prompt_tokens=completion.prompt_tokens,
+        is_grounded=supported(completion.text, given).ok if given else None,
+    )

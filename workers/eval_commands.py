@@ -52,7 +52,10 @@ def run(
     replies: Annotated[int, typer.Option(min=1, help="Questions that are answered in full.")] = 100,
     batch: Annotated[int, typer.Option(min=1, max=64, help="How many of them at a time.")] = 8,
     target: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Precision that a threshold is sought for.")] = 0.95,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Confidence from which the first hit is the answer.")] = 0.0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Confidence from which the first hit is given.", show_default="the setting"),
+    ] = None,
     price: Annotated[float, typer.Option(min=0, help="Price of this machine an hour, for the cost of 1,000 replies.")] = 0.0,
     out: Annotated[Path, typer.Option(help="Folder for report.json, report.html and replies.jsonl.")] = Path(),
     compare: Compare = None,

@@ -1,6 +1,6 @@
 """Puts together what `replymill eval` evaluates, and writes its report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,19 +8,23 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine import cases, public_sets
+from engine import cases, confidence, ingest, public_sets
 from engine.cases import Case, Cases
+from engine.confidence import fitted
 from engine.convert import ensure
 from engine.encoder import Encoder
 from engine.errors import EvaluationError
 from engine.evaluate import PARTS, evaluate
-from engine.evaluation import Options, Run
+from engine.evaluation import Options, Progress, Run
 from engine.knowledge import Hit, Passage
+from engine.knowledge_store import KnowledgeStore
 from engine.model import Model
 from engine.retrieval import Index
 from engine.settings import Settings
+from engine.store import connect, reachable
 from engine.subject import Subject, Vectors
 from workers import report_page
+from workers.home import complete
 
 #: Texts that are encoded between two looks at the progress.
 _CHUNK = 256
@@ -41,17 +45,19 @@ class Plan:
     phrasings: int
 
 
-def evaluated(settings: Settings, plan: Plan, *, progress: Callable[[str, int, int], None], only: str, **asked: Any) -> Run:
+def evaluated(settings: Settings, plan: Plan, *, progress: Progress, only: str, threshold: float | None, **asked: Any) -> Run:
     """The evaluation that was asked for.
 
     :raises EvaluationError: for files or parts that cannot be used.
     :raises ModelError: if encoder or model cannot be had.
     """
+    settings = settings.for_tenant(plan.tenant)
     found, known = _questions(plan, settings)
-    options = Options(parts=_parts(only, found.cases), **asked)
+    sure = settings.answer_confidence if threshold is None else threshold
+    options = Options(parts=_parts(only, found.cases), threshold=sure, **asked)
     passages = known if known is not None else _published(settings, plan.tenant)
-    subject = _subject(settings, passages, with_model=_needs_model(options, found.cases), progress=progress)
-    return evaluate(found, subject, options, name=Path(plan.what).stem, progress=progress)
+    asked_of = subject(settings, passages, with_model=_needs_model(options, found.cases), progress=progress)
+    return evaluate(found, asked_of, options, name=Path(plan.what).stem, progress=progress)
 
 
 def _questions(plan: Plan, settings: Settings) -> tuple[Cases, list[Passage] | None]:
@@ -66,7 +72,9 @@ def _questions(plan: Plan, settings: Settings) -> tuple[Cases, list[Passage] | N
 
 
 def _knowledge(path: Path, phrasings: int) -> list[Passage]:
-    """Labelled questions or question-answer pairs of a JSONL file."""
+    """Labelled questions of a JSONL file, or whatever `replymill kb add` reads."""
+    if path.suffix != ".jsonl":
+        return list(ingest.read(str(path)).passages)
     found = cases.knowledge(cases.read([path]).cases, phrasings=phrasings)
     if not found:
         raise EvaluationError(f"{path} holds no knowledge: its lines need a label or an answer beside the question")
@@ -74,7 +82,15 @@ def _knowledge(path: Path, phrasings: int) -> list[Passage]:
 
 
 def _published(settings: Settings, tenant: str) -> list[Passage]:
-    raise EvaluationError("name the knowledge to ask: --knowledge FILE")
+    """What the tenant answers from now: its own, or what all share."""
+    filled = complete(settings)
+    with connect(filled) as client, reachable():
+        for name in dict.fromkeys((tenant, "")):
+            store = KnowledgeStore(filled, client, name)
+            if version := store.current():
+                documents = store.documents.read(store.ids(version.number))
+                return [passage for one in documents for part in range(one.chunks) for passage in store.documents.chunk(one, part)]
+    raise EvaluationError("no knowledge base is published: `replymill kb publish` does that, or name a file with --knowledge")
 
 
 def _parts(only: str, asked: Sequence[Case]) -> frozenset[str]:
@@ -89,9 +105,10 @@ def _needs_model(options: Options, asked: Sequence[Case]) -> bool:
     return "replies" in options.parts and not any(case.reply for case in asked)
 
 
-def _subject(
-    settings: Settings, passages: Sequence[Passage], *, with_model: bool, progress: Callable[[str, int, int], None]
+def subject(
+    settings: Settings, passages: Sequence[Passage], *, with_model: bool = False, progress: Progress = lambda *_: None
 ) -> Subject:
+    """What is evaluated, of these settings and passages."""
     encoder = Encoder.load(settings)
     texts = [text for passage in passages for text in passage.searched]
     vectors = np.empty((len(texts), encoder.dimension), np.float32)
@@ -103,11 +120,15 @@ def _subject(
     if with_model:
         model = Model.load(ensure(settings.model, settings), settings)
         described["model"] = f"{settings.model} ({model.compute_type} on {model.device})"
-    return Subject(encoder=encoder, index=Index.build(passages, vectors), assess=_cosine, model=model, described=described)
+    known = fitted(passages, vectors)
+    questions = known.calibration.questions
+    described["calibration"] = f"fitted on {questions} questions" if questions else "public weights"
 
+    def assess(question: str, hits: Sequence[Hit], vector: Vectors) -> float:
+        return confidence.assess(question, hits, vector=vector, known=known)
 
-def _cosine(question: str, hits: Sequence[Hit], vector: Vectors) -> float:
-    return max(0.0, hits[0].cosine) if hits else 0.0
+    index = Index.build(passages, vectors)
+    return Subject(encoder=encoder, index=index, assess=assess, is_verbatim=settings.verbatim, model=model, described=described)
 
 
 def write(run: Run, folder: Path) -> list[Path]:
