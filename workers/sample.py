@@ -1,17 +1,16 @@
 """The sample knowledge base: Replymill's own documentation, for a store that has no knowledge base at all."""
 
-from pathlib import Path
-
-from engine import ingest
 from engine.encoder import Encoder
 from engine.indexing import work
 from engine.knowledge_records import Version
 from engine.knowledge_store import KnowledgeStore, bases
 from engine.publishing import publish
+from engine.sample import read_sample, sources
 from engine.settings import Settings
 from engine.store import Client
 
-FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "sample-kb"
+#: Where the documents are said to come from.
+SOURCE = "sample"
 NOTE = "Replymill's own documentation"
 #: Seconds; a thousand times what it takes.
 LONGEST = 600.0
@@ -22,10 +21,10 @@ def publish_sample(settings: Settings, client: Client) -> Version | None:
 
     :raises ReplymillError: if it cannot be indexed.
     """
-    if not FOLDER.is_dir() or any(_in_use(store) for store in bases(settings, client)):
+    if not sources() or any(_in_use(store) for store in bases(settings, client)):
         return None
     store = KnowledgeStore(settings, client)
-    store.add(ingest.read(str(FOLDER)).passages, source=str(FOLDER))
+    store.add(read_sample().passages, source=SOURCE)
     encoder = Encoder.load(settings)
     if not work(store, lambda: encoder, seconds=LONGEST):
         return None
@@ -34,4 +33,4 @@ def publish_sample(settings: Settings, client: Client) -> Version | None:
 
 def _in_use(store: KnowledgeStore) -> bool:
     """Whether somebody has put anything into the base; an earlier try at the sample that was stopped does not count."""
-    return store.current() is not None or any(document.source != str(FOLDER) for document in store.draft())
+    return store.current() is not None or any(document.source != SOURCE for document in store.draft())
