@@ -2,6 +2,7 @@
 # make test          lint, types and every test, against real parts
 # make lint          the first two alone
 # make bench         all figures, or one row: make bench ONLY=accept-rate
+# make eval          figures of quality on public sets, or one: make eval ONLY=recall; REPLYMILL_EVAL_DATA names their folder
 # make constraints   constraints.txt anew, with the newest versions that pyproject.toml allows; run it with the oldest Python
 # make clean         everything that was made here; never data or models, which are in the user's own folders
 #
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: up test lint bench constraints clean
+.PHONY: up test lint bench eval constraints clean
 .DELETE_ON_ERROR:
 
 up: $(VENV)/installed
@@ -29,6 +30,9 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	@exec $(BIN)/python -m tests.bench $(ONLY)
+
+eval: $(VENV)/installed-dev
+	@exec $(BIN)/python -m tests.evaluation $(ONLY)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

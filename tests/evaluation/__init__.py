@@ -1,1 +1,1 @@
-"""Figures of quality on real data: `make eval`."""
+"""Figures of quality on public sets: `make eval`, one JSON line a row. They are no tests: the sets are not in the project."""
