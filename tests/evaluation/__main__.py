@@ -3,10 +3,10 @@
 import json
 import sys
 
-from tests.evaluation import retrieval_rows
+from tests.evaluation import confidence_rows, retrieval_rows
 from tests.evaluation.data import NoData
 
-ROWS = {**retrieval_rows.ROWS}
+ROWS = {**retrieval_rows.ROWS, **confidence_rows.ROWS}
 
 
 def main() -> int:
