@@ -22,9 +22,7 @@ def folder() -> Path:
     named = os.environ.get(VARIABLE, "")
     found = Path(named).expanduser() if named else _BESIDE
     if not found.is_dir():
-        raise NoData(
-            f"the public sets are not at {found}: fetch them (docs/performance.md says which) and set {VARIABLE} to their folder"
-        )
+        raise NoData(f"the public sets are not at {found}: fetch them and set {VARIABLE} to their folder, see docs/evaluation.md")
     return found
 
 
