@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from engine import metrics
-from engine.cases import Case
 from engine.evaluation import Run
 from engine.subject import Answered, Origin
 from engine.text_quality import nearness
@@ -90,7 +89,7 @@ def _near(run: Run, texts: Mapping[int, str]) -> None:
 
 
 def _perplexity(run: Run) -> None:
-    """Of reference answers after their questions; of single cases the logarithm is kept, so that none outweighs all."""
+    """Of reference answers after their questions and passages; of single cases its logarithm is kept."""
     model = run.subject.model
     asked = {i: run.cases[i] for i in run.answers if run.cases[i].reference}
     if not model or not asked:
@@ -98,15 +97,11 @@ def _perplexity(run: Run) -> None:
     loss: dict[int, float] = {}
     words = tokens = 0.0
     for i, case in asked.items():
-        scores = model.score([(_prompt(run, case), case.reference)])[0]
+        prompt = run.subject.prompt(case, run.hits[i]).tokens
+        scores = model.score([(prompt, case.reference)])[0]
         if scores:
             loss[i] = -float(np.mean(scores))
             words, tokens = words - math.fsum(scores), tokens + len(scores)
         run.progress("perplexity", len(loss), len(asked))
     run.report.add_each("replies.loss", loss)
     run.report.add("replies.perplexity", math.exp(words / tokens) if tokens else math.nan, cases=len(loss))
-
-
-def _prompt(run: Run, case: Case) -> tuple[str, ...]:
-    assert run.subject.model
-    return run.subject.model.prompter.build(case.question, case.turns).tokens

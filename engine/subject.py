@@ -16,6 +16,7 @@ from engine.generation import Completion, Request
 from engine.grounding import supported
 from engine.knowledge import Hit, Passage
 from engine.model import Model
+from engine.prompt import Prompt
 
 Vectors = NDArray[np.float32]
 
@@ -150,11 +151,12 @@ class Subject:
     def _complete(self, batch: Sequence[tuple[Case, Sequence[Hit]]]) -> list[Completion]:
         if not batch or not self.model:
             return []
-        prompts = [
-            self.model.prompter.build(case.question, case.turns, [hit.passage for hit in hits[:PASSAGES_EACH]])
-            for case, hits in batch
-        ]
-        return self.model.generate([Request(tokens=prompt.tokens) for prompt in prompts])
+        return self.model.generate([Request(tokens=self.prompt(case, hits).tokens) for case, hits in batch])
+
+    def prompt(self, case: Case, hits: Sequence[Hit]) -> Prompt:
+        """What the model is given: the question after its turns, with the passages that were found."""
+        assert self.model, "without a model there is no prompt"
+        return self.model.prompter.build(case.question, case.turns, [hit.passage for hit in hits[:PASSAGES_EACH]])
 
 
 def _made(completion: Completion, hits: Sequence[Hit]) -> Answered:

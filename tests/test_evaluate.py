@@ -1,6 +1,7 @@
 """`replymill eval`: what is read, what is measured, how reports are written, compared and held against gates."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 
 from engine import cases, comparison, public_sets
 from engine.cases import Case, Cases
@@ -22,9 +24,13 @@ from engine.evaluate import PARTS, chosen, evaluate
 from engine.evaluated import Report
 from engine.evaluation import Options, Run
 from engine.knowledge import Hit
+from engine.knowledge_store import KnowledgeStore
 from engine.messages import Role
+from engine.model import Model
 from engine.retrieval import Index
-from engine.subject import Subject, Vectors
+from engine.settings import Settings
+from engine.store import connect
+from engine.subject import Origin, Subject, Vectors
 from engine.text_quality import nearness
 from workers import cli, evaluating, report_page
 
@@ -249,6 +255,34 @@ def test_given_replies_are_judged_against_references() -> None:
     assert 0.4 < (figures["replies.similarity"].value or 0) < 1
 
 
+def test_replies_are_made_by_the_model_and_their_time_tokens_and_cost_told(tiny_model: Path) -> None:
+    model = Model.load(tiny_model, Settings(compute_type="float32", replicas=1, max_tokens=8, system_prompt="Be brief."))
+    asked = [Case(question=case.question, reference=case.reference or "Yes.", turns=case.turns) for case in ASKED[:3]]
+    options = Options(parts=frozenset({"replies"}), batch=2, price=3.6)
+    run = evaluate(Cases(asked), subject(model=model, is_verbatim=False), options, name="shop", progress=lambda *_: None)
+    model.close()
+    figures = run.report.figures
+
+    assert [answer.origin for answer in run.answers.values()] == [Origin.MODEL] * 3
+    assert figures["replies.model"].value == 1.0
+    assert 0 < (figures["replies.tokens"].value or 0) <= 8
+    assert (figures["replies.perplexity"].value or 0) > 1
+    assert math.log(figures["replies.perplexity"].value or 0) == pytest.approx(figures["replies.loss"].value, rel=0.5)
+    seconds = 1 / (figures["replies.per_s"].value or 0)
+    assert figures["replies.cost_per_1000"].value == pytest.approx(seconds)
+    assert figures["replies.grounded"].cases == len([answer for answer in run.answers.values() if answer.text])
+
+
+def test_what_is_sure_is_given_word_by_word_and_what_is_not_is_handed_over() -> None:
+    run = ran(ASKED, "retrieval", threshold=0.45)
+    given = run.subject.answer(
+        [(case, hits, sure >= 0.45) for case, hits, sure in zip(ASKED, run.hits, run.confidence, strict=True)]
+    )
+
+    assert [answer.origin for answer in given] == [Origin.VERBATIM] * 4 + [Origin.NOBODY]
+    assert given[1].text == "Send it back within 30 days."
+
+
 def test_words_of_any_script_count_in_rouge() -> None:
     assert nearness(["Größe"], ["Größe"]).each_rouge == [1.0]
     assert nearness(["退货政策"], ["退货地址"], languages=["zh"]).each_rouge == [pytest.approx(0.5)]
@@ -354,7 +388,7 @@ def test_only_cases_that_both_have_are_paired_in_whatever_order() -> None:
     assert (found.cases, found.change) == (2, pytest.approx(0.5))
 
 
-@settings(max_examples=20)
+@hypothesis_settings(max_examples=20)
 @given(st.lists(st.booleans(), min_size=2, max_size=40), st.integers(0, 3))
 def test_comparing_the_other_way_round_turns_the_sign(right: list[bool], seed: int) -> None:
     first, second = report_of([float(one) for one in right]), report_of([float(not one) for one in right])
@@ -390,6 +424,23 @@ def test_a_gate_without_its_figure_or_form_is_refused_and_one_that_says_nothing_
     assert Gate.parse("a>=0").check({"a": None}) == (False, None)
     with pytest.raises(EvaluationError, match="no figure in common"):
         comparison.compare(report_of([1.0]), Report(name="x", made_at="", seed=0))
+
+
+# -- what is published ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.one_redis
+def test_without_a_file_the_questions_go_to_what_the_tenant_has_published(settings: Settings) -> None:
+    passages = cases.knowledge(KNOWN, phrasings=3)
+    with connect(settings) as client:
+        shared = KnowledgeStore(settings, client)
+        with pytest.raises(EvaluationError, match="no knowledge base is published"):
+            evaluating.published(settings, "shop")
+        shared.add(passages, source="faq")
+        shared.publish(shared.draft_ids(), encoder="letters")
+
+        found = evaluating.published(settings, "shop")
+    assert {passage.id for passage in found} == {passage.id for passage in passages}
 
 
 # -- the command ----------------------------------------------------------------------------------------------------------------

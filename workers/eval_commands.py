@@ -120,7 +120,7 @@ def _show(report: Any, paths: list[Path]) -> None:
     Console().print(table)
     notes = Console(stderr=True)
     for name, reason in report.skipped.items():
-        notes.print(f"{name}: not told, {reason}", markup=False, highlight=False)
+        notes.print(f"{name}: not told, {reason}", markup=False, highlight=False, soft_wrap=True)
     if report.ignored:
         fields = ", ".join(f"{name} ({lines} lines)" for name, lines in report.ignored.items())
         notes.print(shown.visible(f"fields that mean nothing here: {fields}"))

@@ -55,7 +55,7 @@ def evaluated(settings: Settings, plan: Plan, *, progress: Progress, only: str, 
     found, known = _questions(plan, settings)
     sure = settings.answer_confidence if threshold is None else threshold
     options = Options(parts=_parts(only, found.cases), threshold=sure, **asked)
-    passages = known if known is not None else _published(settings, plan.tenant)
+    passages = known if known is not None else published(settings, plan.tenant)
     asked_of = subject(settings, passages, with_model=_needs_model(options, found.cases), progress=progress)
     return evaluate(found, asked_of, options, name=Path(plan.what).stem, progress=progress)
 
@@ -81,7 +81,7 @@ def _knowledge(path: Path, phrasings: int) -> list[Passage]:
     return found
 
 
-def _published(settings: Settings, tenant: str) -> list[Passage]:
+def published(settings: Settings, tenant: str) -> list[Passage]:
     """What the tenant answers from now: its own, or what all share."""
     filled = complete(settings)
     with connect(filled) as client, reachable():
