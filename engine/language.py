@@ -1,13 +1,22 @@
 """Which language a text is in, by py3langid: a naive Bayes classifier over byte n-grams (Lui and Baldwin, ACL 2012).
 
-Of its 140 languages those are asked about that a support desk meets; each one more takes certainty from its neighbours. Loaded when
-the first text comes: 0.9 s of a core and 50 MB, of which 40 MB are the automaton that finds the n-grams.
+Of its 140 languages those are asked about that a support desk meets; each one more takes certainty from its neighbours.
+Loading takes a second and 60 MB, or a tenth of a second and 33 MB from a folder in which it was kept; it happens when the first text
+comes, unless `load` was called.
 """
 
+import hashlib
+import importlib.metadata
 import re
+import sys
+import tempfile
 import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from py3langid import langid, modelio
 
 #: How sure it must be. Of 1,200 English questions to assistants 0.2 % are then taken for another language, and 96 % known; of 5,236
@@ -27,31 +36,69 @@ _ASKED = (
 _NO_WORDS = re.compile(r"(?:https?://|www\.)\S++|\S++@\S++|[@#/]\w++|`[^`]*+`|\d++")
 _LETTER = re.compile(r"[^\W\d_]")
 
+_Parts = dict[str, NDArray[Any]]
+_NAMES = ("weights", "priors", "codes", "moves", "rows", "output")
+
 _loading = threading.Lock()
 _loaded: list[langid.LanguageIdentifier] = []
 
 
-def load() -> None:
-    """Does now what the first text would wait for."""
+def load(folder: Path | None = None) -> None:
+    """Does now what the first text would wait for.
+
+    :param folder: where models are kept (`REPLYMILL_CACHE_DIR`): the classifier is unpacked there once, and then mapped into memory
+        that all processes share.
+    """
     with _loading:
         if not _loaded:
-            _loaded.append(_asked())
+            _loaded.append(_identifier(_mapped(folder) if folder else _unpacked()))
 
 
-def _asked() -> langid.LanguageIdentifier:
+def _identifier(parts: _Parts) -> langid.LanguageIdentifier:
+    # What is walked letter by letter is read through views, which give plain numbers and copy nothing.
+    moves, rows, output = (np.asarray(parts[name]).data for name in ("moves", "rows", "output"))
+    weights, priors = np.asarray(parts["weights"]), np.asarray(parts["priors"])
+    codes = [str(code) for code in parts["codes"]]
+    return langid.LanguageIdentifier(weights, priors, codes, moves, output, norm_probs=True, tk_row=rows)
+
+
+def _unpacked() -> _Parts:
     """The classifier, without the columns of languages that are not asked about."""
     weights, priors, codes, moves, rows, output = modelio.load_model(langid.MODEL_DIR / langid.MODEL_FILE)
     asked = {*_ASKED.split(), *_CALLED}
     kept = [column for column, code in enumerate(codes) if code in asked]
-    return langid.LanguageIdentifier(
-        np.ascontiguousarray(weights[:, kept]),
-        priors[kept],
-        [codes[column] for column in kept],
-        moves,
-        output,
-        norm_probs=True,
-        tk_row=rows,
-    )
+    return {
+        "weights": np.ascontiguousarray(weights[:, kept]),
+        "priors": priors[kept],
+        "codes": np.array([codes[column] for column in kept]),
+        "moves": np.asarray(moves),
+        "rows": np.asarray(rows),
+        "output": np.asarray(output),
+    }
+
+
+def _mapped(folder: Path) -> _Parts:
+    """The same, from files that are made at first; where they cannot be, unpacked as if there was no folder."""
+    what = f"{importlib.metadata.version('py3langid')} {_ASKED} {sorted(_CALLED)} {sys.byteorder}"
+    place = folder / f"language-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    try:
+        if not place.is_dir():
+            _keep(_unpacked(), place)
+        return {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in _NAMES}
+    except (OSError, ValueError, EOFError):
+        return _unpacked()
+
+
+def _keep(parts: _Parts, place: Path) -> None:
+    """All files or none: whoever comes second finds the place taken and leaves it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f"{place.name}.") as made:
+        inner = Path(made) / "made"
+        inner.mkdir()
+        for name, part in parts.items():
+            np.save(inner / f"{name}.npy", part)
+        with suppress(OSError):  # Another process was faster, and its files are the same.
+            inner.rename(place)
 
 
 def recognise(text: str) -> str:

@@ -1,12 +1,17 @@
 """Which language a text is in: known where it is sure, empty where it is not, and bounded whatever comes."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.language import recognise
+
+ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = pytest.mark.one_redis
 
@@ -75,3 +80,25 @@ def test_a_huge_text_costs_no_more_than_its_beginning(text: str) -> None:
     recognise(text)
 
     assert time.perf_counter() - began < 0.5
+
+
+LOADED = """
+import sys
+from pathlib import Path
+from engine import language
+language.load(Path(sys.argv[1]) if sys.argv[1] else None)
+print([language.recognise(text) for text in ("Wo ist meine Bestellung?", "Where is my order?", "我的订单在哪里")])
+"""
+
+
+def said(folder: str) -> str:
+    command = [sys.executable, "-c", LOADED, folder]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_classifier_is_kept_unpacked_and_found_again_or_made_again(tmp_path: Path) -> None:
+    plain = "['de', 'en', 'zh']"
+    assert said(str(tmp_path / "cache")) == said(str(tmp_path / "cache")) == plain
+    (place,) = (tmp_path / "cache").iterdir()
+    (place / "moves.npy").write_bytes(b"damaged")
+    assert said(str(tmp_path / "cache")) == plain
