@@ -1,8 +1,8 @@
 """Which language a text is in, by py3langid: a naive Bayes classifier over byte n-grams (Lui and Baldwin, ACL 2012).
 
 Of its 140 languages those are asked about that a support desk meets; each one more takes certainty from its neighbours.
-Loading takes a second and 60 MB, or a tenth of a second and 33 MB from a folder in which it was kept; it happens when the first text
-comes, unless `load` was called.
+Loading takes a second and 60 MB, or a tenth of a second and 33 MB from a folder in which it was kept; it happens when the first
+text comes, unless `load` was called.
 """
 
 import hashlib
