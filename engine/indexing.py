@@ -70,7 +70,7 @@ def read_job(store: KnowledgeStore) -> Job:
 def write_job(store: KnowledgeStore, job: Job) -> None:
     """Say how far it is."""
     with reachable():
-        pipeline = store.client.pipeline()
+        pipeline = store.client.pipeline(transaction=False)
         pipeline.hset(store.base.key("job"), mapping=asdict(job))
         pipeline.expire(store.base.key("job"), REMEMBERED)
         pipeline.execute()

@@ -126,7 +126,21 @@ def test_documents_can_be_named(tmp_path: Path) -> None:
     assert all(passage.id == passage.identified().id for passage in several)
 
 
-def test_the_sample_leaves_a_base_that_somebody_has_begun_alone(store: KnowledgeStore, settings: Settings) -> None:
+def test_the_sample_is_published_once_where_nobody_has_a_knowledge_base(
+    store: KnowledgeStore, settings: Settings, default_encoder: Encoder
+) -> None:
+    # As an earlier try that was killed has left it.
+    store.add([Passage(document="faq.jsonl", text="x").identified()], source=sample.SOURCE)
+    version = sample.publish_sample(settings, store.client)
+    assert version
+    assert (version.number, version.note, version.encoder) == (1, sample.NOTE, default_encoder.identity)
+    assert version.passages > 20
+    assert sample.publish_sample(settings, store.client) is None
+    _, hits = kb_desk.search(settings, store, "How do I connect Slack?", k=3, draft=False)
+    assert any("slack" in (hit.passage.text + hit.passage.title).lower() for hit in hits)
+
+
+def test_the_sample_leaves_a_base_that_somebody_has_begun_alone(store: KnowledgeStore, settings: Settings, tmp_path: Path) -> None:
     KnowledgeStore(settings, store.client, "shop").add([Passage(document="faq", text="x").identified()], source="/faq")
     assert sample.publish_sample(settings, store.client) is None
 

@@ -153,6 +153,7 @@ def versions(tenant: Tenant = "", as_json: AsJson = False) -> None:
     with opened(tenant) as (_, store):
         rows = part("kb_desk").versions(store)
     if not as_json:
+        rows = [{name: row[name] for name in ("version", "current", "created_at", "documents", "passages", "note")} for row in rows]
         rows = [
             {**row, "current": "*" if row["current"] else "", "created_at": shown.moment(row["created_at"] * 1000)} for row in rows
         ]
