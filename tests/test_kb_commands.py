@@ -12,9 +12,11 @@ import redis
 from engine.encoder import Encoder
 from engine.errors import KnowledgeError, NotIndexed, ReplymillError
 from engine.indexing import Job, work, write_job
+from engine.ingest import Reading
 from engine.knowledge import Passage
 from engine.knowledge_store import KnowledgeStore
 from engine.publishing import publish
+from engine.sample import FAQ, read_sample
 from engine.settings import Settings
 from tests.test_cli import environ, replymill  # noqa: F401 - fixtures
 from workers import doctor_knowledge, kb_desk, kb_reading, sample
@@ -131,7 +133,8 @@ def test_the_sample_is_published_once_where_nobody_has_a_knowledge_base(
 ) -> None:
     # As an earlier try that was killed has left it.
     store.add([Passage(document="faq.jsonl", text="x").identified()], source=sample.SOURCE)
-    version = sample.publish_sample(settings, store.client)
+    answers = Reading(passages=tuple(one for one in read_sample().passages if one.document == FAQ))
+    version = sample.publish_sample(settings, store.client, lambda: answers)
     assert version
     assert (version.number, version.note, version.encoder) == (1, sample.NOTE, default_encoder.identity)
     assert version.passages > 20

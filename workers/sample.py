@@ -1,7 +1,10 @@
 """The sample knowledge base: Replymill's own documentation, for a store that has no knowledge base at all."""
 
+from collections.abc import Callable
+
 from engine.encoder import Encoder
 from engine.indexing import work
+from engine.ingest import Reading
 from engine.knowledge_records import Version
 from engine.knowledge_store import KnowledgeStore, bases
 from engine.publishing import publish
@@ -16,15 +19,15 @@ NOTE = "Replymill's own documentation"
 LONGEST = 600.0
 
 
-def publish_sample(settings: Settings, client: Client) -> Version | None:
-    """Publish it, if no tenant has a knowledge base and the sample is there; indexed in this process.
+def publish_sample(settings: Settings, client: Client, read: Callable[[], Reading] = read_sample) -> Version | None:
+    """Publish what is read, if no tenant has a knowledge base and the sample is there; indexed in this process.
 
     :raises ReplymillError: if it cannot be indexed.
     """
     if not sources() or any(_in_use(store) for store in bases(settings, client)):
         return None
     store = KnowledgeStore(settings, client)
-    store.add(read_sample().passages, source=SOURCE)
+    store.add(read().passages, source=SOURCE)
     encoder = Encoder.load(settings)
     if not work(store, lambda: encoder, seconds=LONGEST):
         return None
