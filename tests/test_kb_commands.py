@@ -133,12 +133,13 @@ def test_the_sample_is_published_once_where_nobody_has_a_knowledge_base(
 ) -> None:
     # As an earlier try that was killed has left it.
     store.add([Passage(document="faq.jsonl", text="x").identified()], source=sample.SOURCE)
-    answers = Reading(passages=tuple(one for one in read_sample().passages if one.document == FAQ))
+    page = Passage(document="page.md", text="A page.").identified()
+    answers = Reading(passages=(*(one for one in read_sample().passages if one.document == FAQ), page))
     version = sample.publish_sample(settings, store.client, lambda: answers)
     assert version
-    assert (version.number, version.note, version.encoder) == (1, sample.NOTE, default_encoder.identity)
-    assert version.passages > 20
-    assert sample.publish_sample(settings, store.client) is None
+    assert (version.number, version.note, version.encoder) == (2, sample.NOTE, default_encoder.identity)
+    assert [one.passages for one in store.versions()] == [len(answers.passages), len(answers.passages) - 1], "questions come first"
+    assert sample.publish_sample(settings, store.client, lambda: answers) is None
     _, hits = kb_desk.search(settings, store, "How do I connect Slack?", k=3, draft=False)
     assert any("slack" in (hit.passage.text + hit.passage.title).lower() for hit in hits)
 
