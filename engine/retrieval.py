@@ -24,9 +24,12 @@ from engine.lexical import Lexicon
 
 #: What BM25 counts for beside the two cosines, which count for one each.
 LEXICAL = 0.2
-#: The same for a section, which is long and has no phrasings: its words tell more, and a vector holds its beginning only.
+#: The same for a section, which is long: its words tell more, and a vector holds its beginning only. Of FAQ articles a weight of 2
+#: found 84.6 % at the first place, BM25 alone 82.0, vectors alone 72.5; on single short phrasings any weight costs. This lies
+#: between and is not tuned further.
 LEXICAL_OF_SECTIONS = 0.8
-#: The same for a question in a language that the encoder does not understand.
+#: The same for a question in a language that the encoder does not understand. Of 18 in Chinese, German and Arabic 17 found their
+#: answer with anything from 2 to 20, and 16 with up to 1.
 LEXICAL_OF_FOREIGN = 4.0
 #: Numbers of one block of scores, 16 MB: bounds the memory of a search for many questions at once.
 _BLOCK = 4_000_000
