@@ -145,6 +145,8 @@ class Knowledge:
     # -- in the thread that loads
 
     def _load(self, changes: bytes) -> None:
+        # However it ends, what could not be loaded is not tried at every look.
+        self._next_look = time.monotonic() + RETRY_AFTER
         try:
             complete = [self._renew(store) for store in bases(self._settings, self._client)]
         except StoreUnavailable as error:
@@ -152,8 +154,7 @@ class Knowledge:
             return
         if all(complete):
             self._seen = changes
-        else:
-            self._next_look = time.monotonic() + RETRY_AFTER
+            self._next_look = 0.0
 
     def _renew(self, store: KnowledgeStore) -> bool:
         """Bring one base up to date; False: it must be tried again."""
