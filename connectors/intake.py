@@ -25,12 +25,13 @@ from connectors.people import AgentWord
 from connectors.platforms import bridged, staffed
 from engine.errors import LaneFull, Overloaded
 from engine.handoff import Hand, Reason, noted, opening, relay
+from engine.keys import DISLIKED, MOST_DISLIKED
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Reply, Source
 from engine.moves import Accepted, Circumstances, Pause, Verdict
 from engine.overload import Rung, rung, said
 from engine.settings import Settings
-from engine.store import AsyncClient
+from engine.store import AsyncClient, reachable
 from engine.telemetry import receiving, telemetry
 
 #: Names the notice that a tenant is full, as no platform names a message.
@@ -172,6 +173,10 @@ class Intake:
             known = await self.lanes.rate(inbound.message_id, inbound.verdict).run_async(self.client)
         except ValueError:  # an id that is none of ours: somebody else's button
             known = False
+        if known and inbound.verdict == "down":
+            with reachable():
+                await self.client.rpush(DISLIKED, inbound.message_id)
+                await self.client.ltrim(DISLIKED, -MOST_DISLIKED, -1)
         verdict = inbound.verdict if known else "unknown"
         return Taken(inbound.message_id, "kept" if known else "unknown", f"feedback-{verdict}")
 

@@ -16,6 +16,22 @@ class Answers(Staffing):
 
     cache: bool = setting(True, values.flag, "reuse replies to the same question")
     cache_ttl: float = setting(86_400.0, values.number(1, 31_536_000), "seconds a cached reply is kept")
+    near: str = setting(
+        "shadow",
+        values.one_of("off", "shadow", "on"),
+        "reuse a reply for the same question in other words; `shadow`: only count and compare; see docs/cache.md",
+    )
+    near_threshold: float = setting(
+        0.87, values.number(0.5, 1), "probability from which a near match is given, before a tenant's comparisons set their own"
+    )
+    near_wrong: float = setting(
+        0.015, values.number(0.001, 0.2), "share of near matches that may be wrong, which comparisons aim at"
+    )
+    near_check: float = setting(
+        0.05, values.number(0, 1), "share of near matches that are answered anew all the same, and compared"
+    )
+    near_entries: int = setting(100_000, values.whole(10, 1_000_000), "most questions kept for near matches, a tenant and language")
+    near_ttl: float = setting(2_592_000.0, values.number(60, 31_536_000), "seconds such a question is kept")
     encoder: str = setting(
         DEFAULT_ENCODER,
         values.model,

@@ -66,6 +66,13 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:meta` | hash | always | first start | every start | shard count and fingerprint of the secret key, which cannot change |
 | `rm:cache:<tenant>:<digest>` | string | `cache_ttl` | responder | responder | a reply to reuse |
 | `rm:cache-stats:<tenant>` | hash | always | responder | status | hits and misses |
+| `rm:near:{<partition>}:entries` | hash | `near_ttl` after its last entry | answering, a person's commands | answering | near matches: questions with the key of their answer, reply and vector |
+| `rm:near:{<partition>}:ages` | zset by time | the same | the same | the same | which entries leave when they are too many or too old |
+| `rm:near:{<partition>}:log` | stream, about 20,000 | the same | the same | answering, each second | ids of entries that came or went, for the workers' memories |
+| `rm:near:{<partition>}:wrong` | zset by time, at most 10,000 | `near_ttl` after its last one | answering | answering | entries whose answer was wrong: their questions are not kept again |
+| `rm:near-state:<tenant>` | hash | always | answering | answering, status | hits and misses of near matches, and comparisons right and wrong by class of probability |
+| `rm:near-behind:<message>` | string | `feedback_ttl` | answering | answering | the entry behind the reply to a message, for a thumb down |
+| `rm:disliked` | list, at most 10,000 | while not empty | web | answering | ids of messages whose reply got a thumb down |
 | `rm:page:<session>` | stream | an hour | delivery to the chat page | web | replies of one browser tab, kept for a reconnect |
 | `rm:acted:<id>:<tool>` | string | the deadlines of a message and two leases | answering | answering | a tool that changes something was called for a message, and how that ended: it is not called twice |
 | `rm:progress:<session>` | channel | - | answering | web | the reply while it is generated |
@@ -118,6 +125,10 @@ LIVE = "rm:live"
 MODELS = "rm:models"
 CACHE_PATTERN = "rm:cache:*"
 CACHE_STATS_PATTERN = "rm:cache-stats:*"
+NEAR_PATTERN = "rm:near:*:entries"
+NEAR_STATE_PATTERN = "rm:near-state:*"
+#: Ids of messages whose reply got a thumb down, and how many are kept.
+DISLIKED, MOST_DISLIKED = "rm:disliked", 10_000
 #: Names of the workers there are.
 WORKERS = "rm:workers"
 #: Samples of the backlog, newest first.
@@ -223,6 +234,27 @@ VECTOR_NAMES = "rm:vectors:names"
 def vectors(name: str, part: str) -> str:
     """`set` or `rows` of one index on the vector server."""
     return f"rm:vectors:{{{name}}}:{part}"
+
+
+@dataclass(frozen=True)
+class NearPartition:
+    """Keys of the near matches of one tenant, bot, language, model and prompt, in one slot."""
+
+    digest: str
+
+    @classmethod
+    def of(cls, name: bytes) -> "NearPartition":
+        """The partition that a key belongs to."""
+        return cls(name.decode().partition("{")[2].partition("}")[0])
+
+    def key(self, part: str) -> str:
+        """`entries`, `ages`, `log` or `wrong`."""
+        return f"rm:near:{{{self.digest}}}:{part}"
+
+
+def near(kind: str, digest: str) -> str:
+    """`state` of a tenant, or what is `behind` the reply to a message."""
+    return f"rm:near-{kind}:{digest}"
 
 
 def cached_reply(tenant: str, digest: str) -> str:

@@ -34,6 +34,7 @@ PARTS = {
     "rating_page": "workers.rating_page",
     "report_page": "workers.report_page",
     "slack_manifest": "connectors.slack_manifest",
+    "near_desk": "workers.near_desk",
     "sources": "engine.sources",
     "store": "engine.store",
     "supervisor": "workers.supervisor",

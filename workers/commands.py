@@ -14,7 +14,17 @@ from rich.console import Console
 
 from engine.accounts import SlackApp
 from engine.settings import Settings, describe
-from workers import cli, dead_commands, eval_commands, handoff_commands, kb_commands, shown, tools_commands, trace_commands
+from workers import (
+    cache_commands,
+    cli,
+    dead_commands,
+    eval_commands,
+    handoff_commands,
+    kb_commands,
+    shown,
+    tools_commands,
+    trace_commands,
+)
 from workers.chaos import command as chaos
 from workers.commanding import AsJson, complete, loaded, part, print_json, print_rows
 from workers.rehearsal import command as rehearsal
@@ -32,11 +42,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 model = typer.Typer(help="Fetch, convert and list models.", no_args_is_help=True)
-cache = typer.Typer(help="The reply cache.", no_args_is_help=True)
 slack = typer.Typer(help="Slack.", no_args_is_help=True)
 app.add_typer(slack, name="slack")
 app.add_typer(model, name="model")
-app.add_typer(cache, name="cache")
+app.add_typer(cache_commands.cache, name="cache")
 app.add_typer(dead_commands.dead, name="dead")
 app.add_typer(eval_commands.evaluation, name="eval")
 app.add_typer(handoff_commands.handoff, name="handoff")
@@ -232,17 +241,3 @@ def list_models(as_json: AsJson = False) -> None:
         for path, card in part("convert").converted(loaded())
     ]
     print_rows("Models", rows, as_json=as_json, nothing="no model is converted yet: run `replymill model convert`")
-
-
-@cache.command()
-def purge(as_json: AsJson = False) -> None:
-    """Forget every cached reply."""
-    count = console("purge_cache")
-    print_json({"purged": count}) if as_json else print(f"{count} cached replies forgotten")
-
-
-@cache.command()
-def stats(as_json: AsJson = False) -> None:
-    """Entries and hits of the reply cache."""
-    found = console("cache_stats")
-    print_json(found) if as_json else Console().print(shown.facts("Reply cache", found))
