@@ -1,5 +1,6 @@
 """The door: what was verified and parsed goes onto its lane, and the caller learns what became of it."""
 
+import time
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -24,6 +25,7 @@ from connectors.crowd import Crowd
 from connectors.people import AgentWord
 from connectors.platforms import bridged, staffed
 from engine.errors import LaneFull, Overloaded
+from engine.gaps import note_dislike
 from engine.handoff import Hand, Reason, noted, opening, relay
 from engine.keys import DISLIKED, MOST_DISLIKED
 from engine.lanes import Lanes
@@ -177,6 +179,7 @@ class Intake:
             with reachable():
                 await self.client.rpush(DISLIKED, inbound.message_id)
                 await self.client.ltrim(DISLIKED, -MOST_DISLIKED, -1)
+            await note_dislike(self.client, self.lanes, inbound.message_id, at=time.time_ns() // 1_000_000)
         verdict = inbound.verdict if known else "unknown"
         return Taken(inbound.message_id, "kept" if known else "unknown", f"feedback-{verdict}")
 

@@ -92,4 +92,11 @@ class Answers(Staffing):
     vectors_from: int = setting(
         100_000, values.whole(1, 100_000_000), "passages from which a knowledge base is searched there, where `vectors` is set"
     )
+    gaps_ttl: float = setting(
+        7_776_000.0,
+        values.number(60, 315_360_000),
+        "seconds that questions which were not answered well are kept, after the last",
+        shared=True,
+    )
+    gaps_kept: int = setting(2_000, values.whole(1, 1_000_000), "most of them that are kept for a tenant", shared=True)
     eval_data: str = setting("", values.text, "folder of the public sets that `replymill eval` knows; see docs/evaluation.md")

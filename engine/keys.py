@@ -100,6 +100,8 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `rm:vectors:names` | zset by time, on the vector server | while not empty | publish | publish | names of the indexes there, so that those of no version can be dropped |
 | `rm:vectors:{<name>}:set` | vector set, on the vector server | while a version has it | publish | answering | vectors of one version, by numbers of passage and text |
 | `rm:vectors:{<name>}:rows` | hash, on the vector server | the same | publish | answering | its passages with their vectors: opaque bytes, by number |
+| `rm:gaps` | hash | always | answering, web | `replymill gaps` | names of the lists of gaps, and the tenant of each |
+| `rm:gaps:<tenant>` | list, at most `gaps_kept` | `gaps_ttl` after the last of them | answering, web | `replymill gaps` | questions that were not answered well, without personal data |
 | `rm:workers` | set | while not empty | loops | status, web, answering | names of the workers, so that nobody looks through every key for them |
 | `rm:worker:<name>` | hash | ten seconds | loops | the same | what a worker does and how fast |
 """
@@ -123,6 +125,8 @@ CELERY_PREFIX = "rm:celery:"
 LIVE = "rm:live"
 #: Names of the models by their number in traces.
 MODELS = "rm:models"
+#: Lists of questions that were not answered well.
+GAPS = "rm:gaps"
 CACHE_PATTERN = "rm:cache:*"
 CACHE_STATS_PATTERN = "rm:cache-stats:*"
 NEAR_PATTERN = "rm:near:*:entries"
@@ -265,6 +269,11 @@ def cached_reply(tenant: str, digest: str) -> str:
 def cache_stats(tenant: str) -> str:
     """`tenant` is a digest."""
     return f"rm:cache-stats:{tenant}"
+
+
+def gaps(tenant: str) -> str:
+    """`tenant` is a digest."""
+    return f"{GAPS}:{tenant}"
 
 
 def page(session: str) -> str:

@@ -37,6 +37,7 @@ OPEN_TO_CONNECTORS = {
     "roster",
     "handoff",
     "handing",
+    "gaps",
     "wishes",
     "staffing",
     "accounts",
@@ -47,7 +48,19 @@ OPEN_TO_CONNECTORS = {
 }
 
 #: What those need in turn and nobody else does.
-BEHIND_THEM = {"values", "tenants", "wordings", "endpoint_checks", "items", "texts", "answers"}
+BEHIND_THEM = {
+    "values",
+    "tenants",
+    "wordings",
+    "endpoint_checks",
+    "items",
+    "texts",
+    "answers",
+    "redaction",
+    "personal_data",
+    "recognisers",
+    "checksums",
+}
 
 #: Who imports CTranslate2, and what of it: serving in two places; converting needs only its specs and converters.
 CTRANSLATE2 = {

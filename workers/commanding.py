@@ -21,6 +21,7 @@ PARTS = {
     "doctor": "workers.doctor",
     "evaluated": "engine.evaluated",
     "evaluating": "workers.evaluating",
+    "gap_desk": "workers.gap_desk",
     "handoff_desk": "workers.handoff_desk",
     "home": "workers.home",
     "indexing": "engine.indexing",

@@ -19,6 +19,7 @@ from workers import (
     cli,
     dead_commands,
     eval_commands,
+    gap_commands,
     handoff_commands,
     kb_commands,
     shown,
@@ -48,6 +49,7 @@ app.add_typer(model, name="model")
 app.add_typer(cache_commands.cache, name="cache")
 app.add_typer(dead_commands.dead, name="dead")
 app.add_typer(eval_commands.evaluation, name="eval")
+app.add_typer(gap_commands.gaps, name="gaps")
 app.add_typer(handoff_commands.handoff, name="handoff")
 app.add_typer(tools_commands.tools, name="tools")
 app.add_typer(kb_commands.kb, name="kb")
