@@ -21,7 +21,12 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _SIGN = r"[$€£¥₹%°]"
-_NUMBER = re.compile(rf"(?P<before>{_SIGN})?\s?(?<![\w])(?P<digits>\d+(?:[.,'’]\d+)*)(?![\w]*\d)\s?(?P<after>{_SIGN}|[^\W\d_]+)?")
+_NUMBER = re.compile(
+    rf"(?P<before>{_SIGN})?\s?(?<![A-Za-z0-9_])(?P<digits>\d+(?:[.,'’]\d+)*)(?![\w]*\d)"
+    rf"\s?(?:(?:working|business|calendar) )?(?P<after>{_SIGN}|[^\W\d_]+)?"
+)
+#: Names of settings, commands and the like, which no other words can stand for.
+_CODE = re.compile(r"\b[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+\b")
 _NEGATING = re.compile(r"[不没沒无無未别]")
 _ENDINGS = (
     "ations",
@@ -78,12 +83,13 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 def read(text: str) -> list[Sentence]:
     """The sentences of a text with what they claim."""
-    text = unicodedata.normalize("NFKC", text) if not text.isascii() else text
     return [_read(text[start:end], start, end) for start, end in sentences(text)]
 
 
 def _read(text: str, start: int, end: int) -> Sentence:
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
     addresses = frozenset(_plain(match[0]) for match in _ADDRESS.finditer(text))
+    addresses |= {match[0].casefold() for match in _CODE.finditer(text)}
     rest = _ADDRESS.sub(" ", text)
     found = list(_WORD.finditer(rest))
     words = [match[0].casefold().replace("’", "'") for match in found]
@@ -120,7 +126,7 @@ def _figures(text: str, words: list[str]) -> frozenset[tuple[str, str]]:
     for match in _NUMBER.finditer(text):
         unit = match["before"] or (match["after"] or "").casefold()
         found.add((_digits(match["digits"]), lexicon.UNITS.get(unit, "")))
-    following = [*words[1:], ""]
+    following = [*words[1:], ""][: len(words)]
     for word, after in zip(words, following, strict=True):
         if word in lexicon.SPELLED and (word not in lexicon.ARTICLES or after in lexicon.UNITS):
             found.add((lexicon.SPELLED[word], lexicon.UNITS.get(after, "")))

@@ -10,6 +10,8 @@ from engine.grounding import Grounds
 from engine.handoff import Reason
 from engine.knowledge import Passage
 
+#: Where a model goes on and makes up passages of its own.
+_QUOTED = re.compile(r"</?\s*passage", re.IGNORECASE)
 #: Characters of a passage that is sent instead of an answer.
 _EXCERPT = 600
 
@@ -19,7 +21,7 @@ def settle(decision: Decision, generated: str, settings: Answers, *, people: boo
 
     Without passages the model's words stand, but it never claims to be a person.
     """
-    text = generated.strip()
+    text = _QUOTED.split(generated, maxsplit=1)[0].strip()
     if not text or claims_to_be_a_person(text):
         bot = wordings.said(settings, "bot", decision.language)
         return (
