@@ -141,6 +141,10 @@ def test_folders_are_searched_and_a_folder_without_tests_is_refused(tmp_path: Pa
         found([])
 
 
+def test_the_examples_can_be_read() -> None:
+    assert sum(len(suite.cases) for suite in found([ROOT / "deploy" / "sample-tests"])) == 3
+
+
 SAID = Said(
     text="Print the label within 14 days.\n\n1. By post\n2. In a shop",
     source="knowledge",
