@@ -27,11 +27,13 @@ from engine.knowledge import Hit
 from engine.knowledge_store import KnowledgeStore
 from engine.messages import Role
 from engine.model import Model
+from engine.near_memory import NearMemory
 from engine.retrieval import Index
 from engine.settings import Settings
 from engine.store import connect
-from engine.subject import Origin, Subject, Vectors
+from engine.subject import ExactMemory, Origin, Subject, Vectors
 from engine.text_quality import nearness
+from tests.evaluation import stream_rows
 from workers import cli, evaluating, report_page
 
 ROOT = Path(__file__).parents[1]
@@ -424,6 +426,37 @@ def test_a_gate_without_its_figure_or_form_is_refused_and_one_that_says_nothing_
     assert Gate.parse("a>=0").check({"a": None}) == (False, None)
     with pytest.raises(EvaluationError, match="no figure in common"):
         comparison.compare(report_of([1.0]), Report(name="x", made_at="", seed=0))
+
+
+def test_the_stream_goes_through_the_near_cache_too_which_keeps_no_personal_data() -> None:
+    memory = NearMemory(Letters(), threshold=0.5)
+    for question, label in (("When do you open on Monday?", "hours"), ("My card is 4111 1111 1111 1111, can I pay?", "pay")):
+        memory.keep(question, label)
+
+    assert memory.recall("when do you open on monday?") == "hours"
+    assert memory.recall("When do you open on a Monday?") in ("hours", None)
+    assert memory.recall("My card is 4111 1111 1111 1112, can I pay?") is None
+    assert ran(ASKED, "cache").report.subject["cache"] == "exact"
+
+
+# -- the row of the stream -------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.sampled_from(["order {{Order Number}} to {{Delivery City}}", "{{Currency Symbol}}{{Refund Amount}}", "{{Something New}}"])
+)
+def test_placeholders_become_values_that_the_text_alone_decides(text: str) -> None:
+    assert "{" not in stream_rows.filled(text)
+    assert stream_rows.filled(text) == stream_rows.filled(text)
+
+
+def test_a_stream_counts_what_came_from_where_and_what_was_wrong() -> None:
+    asked = [Case(question=text, label=label) for text, label in (("a", "x"), ("A ", "x"), ("b", "y"), ("c", "z"))]
+    found = [stream_rows.Found("x", 0.9), stream_rows.Found("x", 0.9), stream_rows.Found("x", 0.8), stream_rows.Found("z", 0.1)]
+    told = stream_rows.played(asked, found, ExactMemory(), 0.5)
+
+    assert told["answered"] == {"knowledge": 2, "cache": 1, "model": 1}
+    assert (told["share"], told["wrong_share"]) == (0.75, 0.3333)
 
 
 # -- what is published ----------------------------------------------------------------------------------------------------------

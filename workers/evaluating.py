@@ -19,10 +19,11 @@ from engine.evaluation import Options, Progress, Run
 from engine.knowledge import Hit, Passage
 from engine.knowledge_store import KnowledgeStore
 from engine.model import Model
+from engine.near_memory import NearMemory
 from engine.retrieval import Index
 from engine.settings import Settings
 from engine.store import connect, reachable
-from engine.subject import Subject, Vectors
+from engine.subject import ExactMemory, Memory, Subject, Vectors
 from workers import report_page
 from workers.home import complete
 
@@ -127,8 +128,18 @@ def subject(
     def assess(question: str, hits: Sequence[Hit], vector: Vectors) -> float:
         return confidence.assess(question, hits, vector=vector, known=known)
 
-    index = Index.build(passages, vectors)
-    return Subject(encoder=encoder, index=index, assess=assess, is_verbatim=settings.verbatim, model=model, described=described)
+    def memory() -> Memory:
+        return ExactMemory() if settings.near == "off" else NearMemory(encoder, threshold=settings.near_threshold)
+
+    return Subject(
+        encoder=encoder,
+        index=Index.build(passages, vectors),
+        assess=assess,
+        is_verbatim=settings.verbatim,
+        model=model,
+        described=described,
+        memory=memory,
+    )
 
 
 def write(run: Run, folder: Path) -> list[Path]:
