@@ -105,15 +105,14 @@ def _adapted(rows: Numbers, right: Flags, foreign: Flags) -> Calibration:
     return Calibration(scope=tuple(scope.tolist()), choice=tuple(choice.tolist()))
 
 
-def left_out(
-    known: Known, passages: Sequence[Passage], *, most: int = LEFT_OUT, seed: int = 0
-) -> Iterator[tuple[Numbers, bool, bool]]:
+def left_out(known: Known, passages: Sequence[Passage]) -> Iterator[tuple[Numbers, bool, bool]]:
     """For phrasings that are left out in turn: features, whether the answer is right, whether the right one was left out too."""
     texts = [(position, text) for position, one in enumerate(passages) for text in one.searched]
     phrased = [row for row, (position, _) in enumerate(texts) if len(passages[position].questions) > 1]
     if len(phrased) > LEFT_OUT:
         phrased = sorted(np.random.default_rng(0).choice(phrased, LEFT_OUT, replace=False).tolist())
-    starts = np.array([known.rows[one.id].start for one in passages])
+    counts = np.array([len(one.searched) for one in passages], np.intp)
+    starts = np.cumsum(counts) - counts
     for row in phrased:
         own, vector = texts[row][0], known.vectors[row]
         cosines = known.vectors @ vector
