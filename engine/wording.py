@@ -136,7 +136,7 @@ class Difference:
     slot: float
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def worded(text: str) -> Wording:
     """A question, analysed."""
     plain = unicodedata.normalize("NFKC", text[:MOST]).replace("\u2019", "'").strip()

@@ -3,9 +3,9 @@
 import json
 import sys
 
-from tests.bench import backlog_rows, chaos_rows, durability_rows, platform_rows, rows
+from tests.bench import backlog_rows, cache_rows, chaos_rows, durability_rows, platform_rows, rows
 
-ROWS = {**rows.ROWS, **platform_rows.ROWS, **backlog_rows.ROWS, **chaos_rows.ROWS, **durability_rows.ROWS}
+ROWS = {**rows.ROWS, **cache_rows.ROWS, **platform_rows.ROWS, **backlog_rows.ROWS, **chaos_rows.ROWS, **durability_rows.ROWS}
 
 
 def main() -> int:

@@ -31,12 +31,15 @@ THRESHOLD = Settings().near_threshold
 CURVE = (0.8, 0.9, 0.95, 0.97)
 #: Most wrong per hit, and least hits.
 GOALS = {"banking77": (0.015, 0.40), "clinc150": (0.01, 0.30)}
-#: Parts of which a stream is drawn: the test part whole, then what is missing to 5,000 from the others.
-PARTS: dict[str, tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]] = {
-    "banking77": ((("test", "intent"),), (("train", "intent"),)),
-    "clinc150": ((("test", "intent"), ("oos_test", "intent")), ()),
-    "bitext27k_queries": ((("queries", "intent"),), ()),
+#: Parts of which a stream is drawn. banking77 has 3,080 questions in its test part, so all of its questions are drawn from, none of
+#: which the verifier saw; a second stream begins with the test part whole.
+PARTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "banking77": (("test", "intent"), ("train", "intent")),
+    "clinc150": (("test", "intent"), ("oos_test", "intent")),
+    "bitext27k_queries": (("queries", "intent"),),
 }
+#: Draws of each stream at the shipped threshold, of which the mean counts.
+DRAWS = 3
 
 
 @cache
@@ -57,18 +60,15 @@ def trained(without: str) -> Verifier:
     return fit([one for one in examples() if not one.name.endswith(without)], {})
 
 
-def drawn(name: str) -> Labelled:
+def drawn(name: str, seed: int, *, test_first: bool = False) -> Labelled:
     """The questions of a stream in a random order."""
-    rng = np.random.default_rng(0)
-    first, rest = PARTS[name]
-    found = sets().intents(name, first)
-    order = list(rng.permutation(len(found.texts))[:QUESTIONS])
-    if rest and len(order) < QUESTIONS:
-        more = sets().intents(name, rest)
-        order += [len(found.texts) + at for at in rng.permutation(len(more.texts))[: QUESTIONS - len(order)]]
-        vectors = np.concatenate([found.vectors, more.vectors])
-        found = Labelled(name, "", found.texts + more.texts, found.keys + more.keys, vectors)
-    rng.shuffle(order)
+    rng = np.random.default_rng(seed)
+    found = sets().intents(name, PARTS[name])
+    order = rng.permutation(len(found.texts))
+    if test_first:
+        tested = len(sets().intents(name, PARTS[name][:1]).texts)
+        order = order[np.argsort(order >= tested, kind="stable")]
+    order = rng.permutation(order[:QUESTIONS])
     return Labelled(name, "", [found.texts[at] for at in order], [found.keys[at] for at in order], found.vectors[order])
 
 
@@ -106,15 +106,18 @@ def bound(wrong: int, hits: int) -> float:
 def cache_wrong() -> Row:
     detail: dict[str, Any] = {"threshold": THRESHOLD}
     for name in PARTS:
-        verifier, data = trained(name), drawn(name)
-        detail[name] = {str(at): stream(data, verifier, at) for at in (THRESHOLD, *CURVE)}
-    ok = all(
-        detail[name][str(THRESHOLD)]["wrong"] < most and detail[name][str(THRESHOLD)]["hits"] >= least
-        for name, (most, least) in GOALS.items()
+        verifier = trained(name)
+        draws = [stream(drawn(name, seed), verifier, THRESHOLD) for seed in range(DRAWS)]
+        mean = {figure: round(float(np.mean([draw[figure] for draw in draws])), 4) for figure in draws[0]}
+        curve = {str(at): stream(drawn(name, 0), verifier, at) for at in CURVE}
+        detail[name] = {**mean, "draws": draws, "curve": curve}
+    tested = stream(drawn("banking77", 0, test_first=True), trained("banking77"), THRESHOLD)
+    detail["banking77 with its test part whole"] = tested
+    ok = all(detail[name]["wrong"] < most and detail[name]["hits"] >= least for name, (most, least) in GOALS.items())
+    worst = max(detail[name]["wrong"] for name in GOALS)
+    return Row(
+        worst, "wrong per hit under 1.5 % at 40 % hits (banking77), under 1 % at 30 % (CLINC150 with out of scope)", ok, detail
     )
-    worst = max(detail[name][str(THRESHOLD)]["wrong"] for name in GOALS)
-    goal = "wrong per hit under 1.5 % at 40 % hits (banking77), under 1 % at 30 % (CLINC150 with out of scope)"
-    return Row(worst, goal, ok, detail)
 
 
 def pair_hits(pairs: Pairs, verifier: Verifier, others: Sequence[int]) -> list[tuple[float, bool]]:
