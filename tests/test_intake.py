@@ -17,7 +17,7 @@ from connectors.intake import Intake
 from connectors.webhook import Webhook
 from engine.errors import LaneFull, Overloaded, StoreUnavailable
 from engine.handing import watch
-from engine.keys import Direction
+from engine.keys import DISLIKED, Direction
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Source
 from engine.settings import Settings
@@ -348,6 +348,7 @@ def test_a_verdict_is_kept_with_the_message_it_is_about(settings: Settings, redi
 
     assert [one.state for one in states] == ["kept", "unknown", "unknown"]
     assert desk.lanes.look(taken.id).run(redis_client).record["feedback"] == "down"
+    assert redis_client.lrange(DISLIKED, 0, -1) == [taken.id.encode()]
 
 
 def test_a_platform_whose_requests_carry_no_time_has_its_ids_kept_for_a_week(settings: Settings, redis_client: redis.Redis) -> None:
