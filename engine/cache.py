@@ -1,7 +1,7 @@
 """The reply cache, exact: the same question, normalised, gets the same reply without the model.
 
-Only turns without context are looked up or kept, keyed by tenant, model, prompt and knowledge version, so that no reply outlives
-what it was made from. A reply to a prompt that was cut is not kept: it may miss what was asked.
+Keyed by tenant, model, prompt and knowledge version, so that no reply outlives what it was made from. What may be kept is said in
+`engine.remembering`.
 """
 
 import unicodedata
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.crypto import Digests
+from engine.errors import DecodeError
 from engine.keys import CACHE_PATTERN, CACHE_STATS_PATTERN, cache_stats, cached_reply
+from engine.messages import Wire
 from engine.settings import Settings
 from engine.store import Client, reachable
 
@@ -27,45 +29,58 @@ class CacheKey:
     model: str
     #: Digest of the system prompt and the generation settings.
     prompt: str
-    #: Version of the knowledge base.
-    knowledge: str = "0"
+    #: Version of the knowledge base; empty: there is none.
+    knowledge: str = ""
+
+
+class Kept(Wire, frozen=True, array_like=True, kw_only=True):
+    """A reply that may be given again."""
+
+    text: str
+    evidence: tuple[str, ...] = ()
+    confidence: float | None = None
 
 
 class ReplyCache:
     """Replies by question. Every failure to reach Redis rises as `StoreUnavailable`."""
 
-    def __init__(self, settings: Settings, client: Client, key: CacheKey) -> None:
+    def __init__(self, settings: Settings, client: Client) -> None:
         self._on = settings.cache
         self._ttl = round(settings.cache_ttl * 1000)
         self._client = client
         self._digests = Digests(settings.secret_key)
-        self._key = key
 
-    def recall(self, questions: Sequence[tuple[str, str]]) -> list[str | None]:
-        """The kept reply, or None, for each (tenant, question); counts hits and misses."""
+    def recall(self, questions: Sequence[tuple[str, CacheKey, str]]) -> list[Kept | None]:
+        """The kept reply, or None, for each (tenant, key, question); counts hits and misses."""
         if not self._on or not questions:
             return [None] * len(questions)
         with reachable():
             pipe = self._client.pipeline(transaction=False)
-            for tenant, question in questions:
-                pipe.get(self._name(tenant, question))
+            for question in questions:
+                pipe.get(self._name(*question))
             found: list[bytes | None] = pipe.execute()
-            for (tenant, _), raw in zip(questions, found, strict=True):
+            for (tenant, _, _), raw in zip(questions, found, strict=True):
                 pipe.hincrby(cache_stats(self._digests.tenant(tenant)), "misses" if raw is None else "hits", 1)
             pipe.execute()
-        return [None if raw is None else raw.decode() for raw in found]
+        return [_read(raw) for raw in found]
 
-    def keep(self, tenant: str, question: str, reply: str) -> None:
+    def keep(self, tenant: str, key: CacheKey, question: str, kept: Kept) -> None:
         """Keep a reply for `cache_ttl`."""
         if not self._on:
             return
         with reachable():
-            self._client.set(self._name(tenant, question), reply, px=self._ttl)
+            self._client.set(self._name(tenant, key, question), kept.encode(), px=self._ttl)
 
-    def _name(self, tenant: str, question: str) -> str:
-        key = self._key
+    def _name(self, tenant: str, key: CacheKey, question: str) -> str:
         digest = self._digests.of("cache", tenant, key.model, key.prompt, key.knowledge, normalise(question))
         return cached_reply(self._digests.tenant(tenant), digest)
+
+
+def _read(raw: bytes | None) -> Kept | None:
+    try:
+        return Kept.decode(raw) if raw else None
+    except DecodeError:  # of another version: it is made anew, and replaced
+        return None
 
 
 def purge(client: Client) -> int:

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import structlog
 
+from engine.confidence import DEPTH, assess
 from engine.crypto import Digests
 from engine.errors import DecodeError, ModelError, NoSuchDocument, NoSuchVersion, StoreUnavailable
 from engine.indexing import Encodes
@@ -21,6 +22,7 @@ from engine.keys import KNOWLEDGE_CHANGES
 from engine.knowledge import Hit, Passage
 from engine.knowledge_records import Version, encoder_tag
 from engine.knowledge_store import KnowledgeStore, bases
+from engine.known import PUBLIC, Calibration, Known
 from engine.retrieval import Index
 from engine.settings import Settings
 from engine.store import Client, reachable
@@ -40,30 +42,63 @@ LENT = 300.0
 CANDIDATES = 50
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search found for one question."""
+
+    #: Best first.
+    hits: tuple[Hit, ...] = ()
+    #: Calibrated probability that the first one answers the question.
+    confidence: float = 0.0
+
+
 class Searched(Protocol):
     """What finds passages: all in this process's memory, or on the vector server."""
 
-    def search(self, questions: Sequence[str], vectors: Vectors, *, k: int) -> list[list[Hit]]:
-        """The best hits for each question, best first."""
+    @property
+    def passages(self) -> Mapping[str, Passage]:
+        """By id, where they are at hand."""
+
+    def search(self, questions: Sequence[str], vectors: Vectors, *, k: int, foreign: bool = False) -> list[Found]:
+        """What there is for each question; in a `foreign` language, which the encoder does not know, words decide."""
+
+
+class LocalIndex:
+    """Everything in memory."""
+
+    def __init__(self, index: Index, known: Known) -> None:
+        self._index = index
+        self._known = known
+        self.passages: Mapping[str, Passage] = {passage.id: passage for passage in index.passages}
+
+    def search(self, questions: Sequence[str], vectors: Vectors, *, k: int, foreign: bool = False) -> list[Found]:
+        found = self._index.search(questions, vectors, k=max(k, DEPTH), foreign=[foreign] * len(questions))
+        return [
+            Found(tuple(hits[:k]), assess(question, hits, vector=vector, known=self._known))
+            for question, vector, hits in zip(questions, vectors, found, strict=True)
+        ]
 
 
 class RemoteIndex:
-    """Candidates from the vector server by cosine, ranked here like everything else."""
+    """Candidates from the vector server by cosine, ranked and judged here like everything else, as if there were no others."""
 
     def __init__(self, server: VectorIndex, name: str) -> None:
         self._server = server
         self._name = name
+        self.passages: Mapping[str, Passage] = {}
 
-    def search(self, questions: Sequence[str], vectors: Vectors, *, k: int) -> list[list[Hit]]:
+    def search(self, questions: Sequence[str], vectors: Vectors, *, k: int, foreign: bool = False) -> list[Found]:
         found = self._server.search(self._name, vectors, max(CANDIDATES, k))
-        return [_ranked(*one, k=k) for one in zip(questions, vectors, found, strict=True)]
+        pairs = zip(questions, vectors, found, strict=True)
+        return [_among(question, vector, rows, k=k, foreign=foreign) for question, vector, rows in pairs]
 
 
-def _ranked(question: str, vector: Vectors, rows: Sequence[Row], *, k: int) -> list[Hit]:
+def _among(question: str, vector: Vectors, rows: Sequence[Row], *, k: int, foreign: bool) -> Found:
     if not rows:
-        return []
-    index = Index.build([row.passage for row in rows], np.concatenate([row.vectors for row in rows]))
-    return index.search([question], vector[None], k=k)[0]
+        return Found()
+    passages, vectors = [row.passage for row in rows], np.concatenate([row.vectors for row in rows])
+    index = LocalIndex(Index.build(passages, vectors), Known.of(passages, vectors))
+    return index.search([question], vector[None], k=k, foreign=foreign)[0]
 
 
 @dataclass(frozen=True)
@@ -122,15 +157,25 @@ class Knowledge:
         digest, held = self._of(tenant)
         return f"{digest}.{held.version.number}.{encoder_tag(held.version.encoder)}" if held else ""
 
-    def search(self, tenant: str, questions: Sequence[str], *, k: int = 3) -> list[list[Hit]]:
-        """The best hits for each question in the tenant's base, or in the one that all share.
+    def search(self, tenant: str, questions: Sequence[str], *, k: int = 3, foreign: bool = False) -> list[Found]:
+        """What the tenant's base has for each question, or the one that all share.
 
         :raises StoreUnavailable: if the base is on a vector server and that is away.
         """
         _, held = self._of(tenant)
         if not held or not self._encoder or not questions:
-            return [[] for _ in questions]
-        return held.index.search(questions, self._encoder.encode(questions), k=k)
+            return [Found() for _ in questions]
+        return held.index.search(questions, self._encoder.encode(questions), k=k, foreign=foreign)
+
+    def passages(self, tenant: str) -> Mapping[str, Passage]:
+        """Every passage that a tenant is answered from, by its id; none where they are on a vector server."""
+        _, held = self._of(tenant)
+        return held.index.passages if held else {}
+
+    def prepare(self, questions: Sequence[str]) -> None:
+        """Their vectors are made now, all at once, which is cheaper than one by one in the searches that follow."""
+        if self._encoder and questions:
+            self._encoder.encode(questions)
 
     @property
     def encoder(self) -> Encodes | None:
@@ -193,21 +238,17 @@ def open_version(store: KnowledgeStore, version: Version, encoder: Encodes, serv
     """
     if version.remote and server and version.encoder == encoder.identity and server.has(version.remote):
         return RemoteIndex(server, version.remote)
-    return load_index(store, store.ids(version.number), encoder)
+    return load_index(store, store.ids(version.number), encoder, version.calibration)
 
 
-def load_index(store: KnowledgeStore, ids: Sequence[str], encoder: Encodes) -> Index:
-    """The index of some documents.
+def load_index(store: KnowledgeStore, ids: Sequence[str], encoder: Encodes, calibration: Calibration = PUBLIC) -> LocalIndex:
+    """The index of some documents, and what was fitted on them.
 
     :raises NoSuchDocument: if a part of them has gone, or has no vectors of this encoder.
     """
-    passages: list[Passage] = []
-    vectors: list[Vectors] = [np.empty((0, encoder.dimension), np.float32)]
     documents = store.documents.read(ids)
     if len(documents) < len(ids):
         raise NoSuchDocument("a document of this version was removed meanwhile")
-    for document in documents:
-        found, rows = store.documents.loaded(document, encoder_tag(encoder.identity))
-        passages += found
-        vectors += rows
-    return Index.build(passages, np.concatenate(vectors))
+    passages, rows = store.documents.together(documents, encoder_tag(encoder.identity))
+    vectors = np.concatenate([np.empty((0, encoder.dimension), np.float32), *rows])
+    return LocalIndex(Index.build(passages, vectors), Known.of(passages, vectors, calibration))

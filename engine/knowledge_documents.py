@@ -91,6 +91,19 @@ class Documents:
             vectors.append(self.vectors(document, number, tag, rows=len(texts_of(chunk))))
         return passages, vectors
 
+    def together(self, documents: Sequence[Document], tag: str) -> tuple[list[Passage], list[NDArray[np.float32]]]:
+        """The same of several documents.
+
+        :raises NoSuchDocument: if a part of one is not there.
+        """
+        passages: list[Passage] = []
+        vectors: list[NDArray[np.float32]] = []
+        for document in documents:
+            found, rows = self.loaded(document, tag)
+            passages += found
+            vectors += rows
+        return passages, vectors
+
     def keep_vectors(self, document: Document, number: int, tag: str, vectors: NDArray[np.float32]) -> None:
         """Keep the vectors of a chunk, unless its document has gone meanwhile."""
         blobs = Blobs()

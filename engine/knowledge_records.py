@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.errors import DecodeError
 from engine.knowledge import Passage
+from engine.known import PUBLIC, Calibration
 from engine.messages import Wire
 
 #: Passages that are kept together: a second of an encoder's work, and what a killed indexing job does again at most.
@@ -59,6 +60,8 @@ class Version(Wire, frozen=True, array_like=True, kw_only=True):
     remote: str = ""
     #: Known to whoever reads it: the key under which it stands.
     number: int = 0
+    #: What was fitted on its own phrasings.
+    calibration: Calibration = PUBLIC
 
 
 def content_of(passages: Sequence[Passage]) -> str:

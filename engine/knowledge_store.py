@@ -18,6 +18,7 @@ from engine.keys import KNOWLEDGE_BASES, KNOWLEDGE_CHANGES, KNOWLEDGE_WANTED, Ba
 from engine.knowledge import Passage
 from engine.knowledge_documents import Documents
 from engine.knowledge_records import Document, Version, content_of
+from engine.known import PUBLIC, Calibration
 from engine.scripts import Blobs, Call
 from engine.settings import Settings
 from engine.store import Client, reachable
@@ -97,14 +98,26 @@ class KnowledgeStore:
 
     # -- versions
 
-    def publish(self, ids: Sequence[str], *, encoder: str, note: str = "", remote: str = "") -> Version:
+    def publish(
+        self, ids: Sequence[str], *, encoder: str, note: str = "", remote: str = "", calibration: Calibration = PUBLIC
+    ) -> Version:
         """Make the draft, which must still hold these documents, a version and that one current, in one step.
 
         :raises NothingToPublish: if there is nothing to publish, or nothing new.
         :raises KnowledgeError: if the draft has changed meanwhile.
         """
         self.check_new(ids)
-        version = self._version(self.documents.read(ids), encoder=encoder, note=note, remote=remote)
+        documents = self.documents.read(ids)
+        version = Version(
+            created_at=time.time(),
+            documents=len(documents),
+            passages=sum(document.passages for document in documents),
+            texts=sum(document.texts for document in documents),
+            encoder=encoder,
+            note=note,
+            remote=remote,
+            calibration=calibration,
+        )
         blobs = Blobs()
         number = self._act("publish", blobs, ids=" ".join(ids), body=blobs.add(version.encode()), keep=self._keep)
         if not number:
@@ -164,17 +177,6 @@ class KnowledgeStore:
     def give_back(self, number: int, who: str) -> None:
         with reachable():
             self.client.zrem(self.base.key("lent"), f"{number}|{who}")
-
-    def _version(self, documents: Sequence[Document], *, encoder: str, note: str, remote: str) -> Version:
-        return Version(
-            created_at=time.time(),
-            documents=len(documents),
-            passages=sum(document.passages for document in documents),
-            texts=sum(document.texts for document in documents),
-            encoder=encoder,
-            note=note,
-            remote=remote,
-        )
 
     def all_ids(self) -> list[str]:
         """Of every document that the draft or a version has."""

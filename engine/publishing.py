@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from engine.confidence import fitted
 from engine.errors import KnowledgeError, NotIndexed
 from engine.indexing import left
 from engine.knowledge_records import Document, Version, encoder_tag
 from engine.knowledge_store import KnowledgeStore, bases
+from engine.known import PUBLIC, Calibration
 from engine.settings import Settings
 from engine.vector_index import RedisVectors, Row
 
@@ -24,7 +26,7 @@ def publish(store: KnowledgeStore, settings: Settings, *, encoder: str, note: st
     store.check_new(ids)
     documents = store.documents.read(ids)
     if not settings.vectors or sum(document.passages for document in documents) < settings.vectors_from:
-        return store.publish(ids, encoder=encoder, note=note)
+        return store.publish(ids, encoder=encoder, note=note, calibration=_calibration(store, documents, encoder_tag(encoder)))
     return _publish_remote(store, settings, documents, encoder=encoder, note=note)
 
 
@@ -43,6 +45,12 @@ def _publish_remote(
     for old in before.union(server.unfinished()) - kept:
         server.drop(old)
     return version
+
+
+def _calibration(store: KnowledgeStore, documents: Sequence[Document], tag: str) -> Calibration:
+    """How sure its searches are: fitted once, when it is published, since that takes seconds."""
+    passages, rows = store.documents.together(documents, tag)
+    return fitted(passages, np.concatenate(rows)).calibration if rows else PUBLIC
 
 
 def _rows(store: KnowledgeStore, documents: Sequence[Document], tag: str) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from engine.messages import Address, Conversation, InboundMessage, Reply, Source
+from engine.messages import Address, Conversation, Fact, InboundMessage, Reply, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +41,25 @@ class Question:
         """When the first of its messages is due, Unix time in milliseconds."""
         return min(message.deadline for message in self.messages)
 
-    def reply(self, text: str, source: Source, **facts: int | float | str | bool) -> Reply:
+    def reply(
+        self,
+        text: str,
+        source: Source,
+        *,
+        evidence: tuple[str, ...] = (),
+        confidence: float | None = None,
+        choices: tuple[str, ...] = (),
+        **facts: Fact,
+    ) -> Reply:
         """A reply to all its messages; `facts` are added to the trace."""
         return Reply(
             in_reply_to=tuple(message.id for message in self.messages),
             address=self.address,
             text=text,
             source=source,
+            evidence=evidence,
+            confidence=confidence,
+            choices=choices,
             reference=self.messages[0].dedupe_ids[0],
             trace={"waited_ms": self.waited_ms, **facts},
         )

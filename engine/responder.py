@@ -1,118 +1,107 @@
-"""What is answered to a batch of turns: the reply cache first, the model for the rest.
+"""What is answered to a batch of turns: what is known first, the model for the rest.
 
-`respond` decides for the whole batch. What needs no model comes back as a `Reply` at once; the rest comes back as `Prepared`, to be
-given to `generate` when a replica is free.
+`respond` decides for the whole batch, in this order: a tool that a rule calls, small talk, the reply cache, near matches in it, the
+knowledge base, the model. What needs no model comes back as an `Answer` at once, what needs a tool as an `Errand`; the rest comes
+back as `Prepared`, to be given to `generate` when a replica is free. Whatever the model says goes through `engine.dialogue.settle`.
 """
 
-import hashlib
 import re
-import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.cache import CacheKey, ReplyCache
+from engine import dialogue, language
+from engine.advice import Advice, Adviser
+from engine.answer import Answer, said
 from engine.convert import ensure
-from engine.errors import ModelError
+from engine.dialogue import Act
+from engine.encoder import Encoder
+from engine.errors import KnowledgeError, ModelError
+from engine.generating import Generating, Prepared
 from engine.generation import Completion, Finish, Request
 from engine.keys import MODELS
-from engine.messages import Reply, Source
+from engine.knowledge_base import Knowledge
+from engine.messages import Address, Source
 from engine.model import Model, Pending
 from engine.prompt import Prompt
 from engine.question import Question
+from engine.remembering import Memory
 from engine.settings import Settings
 from engine.store import Client, reachable
+from engine.tools import Call, Tools
+from engine.tools_file import load as load_tools
 from engine.trail import model_code
+
+#: Longest wait at start for the knowledge base, seconds: 100,000 passages take a tenth of it.
+KNOWLEDGE_WAIT = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A question that is ready for the model."""
+class Errand:
+    """A turn whose answer a tool gives."""
 
     question: Question
-    prompt: Prompt
-
-    @property
-    def key(self) -> str:
-        return self.question.key
-
-    @property
-    def deadline(self) -> int:
-        return self.question.deadline
-
-    @property
-    def prompt_tokens(self) -> int:
-        return len(self.prompt.tokens)
+    call: Call
 
 
-class Generating:
-    """A batch that the model is at."""
-
-    def __init__(
-        self,
-        batch: Sequence[Prepared],
-        reply: Callable[[Prepared, Completion, "Generating"], Reply],
-        submit: Callable[[], Pending],
-        *,
-        brief: bool = False,
-    ) -> None:
-        self.batch = batch
-        #: Whether its replies are kept short.
-        self.brief = brief
-        #: Tells batches apart in traces; of five characters there.
-        self.id = secrets.randbelow(36**5)
-        #: By `time.monotonic`, before the engine has seen it.
-        self.started_at = time.monotonic()
-        #: Made so far, in replies that are done.
-        self.tokens = 0
-        self._pending = submit()
-        self._reply = reply
-        self._left = {prepared.key for prepared in batch}
-
-    @property
-    def left(self) -> list[Prepared]:
-        """The turns without a reply yet."""
-        return [prepared for prepared in self.batch if prepared.key in self._left]
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been running."""
-        return time.monotonic() - self.started_at
-
-    def ready(self) -> list[tuple[str, Reply]]:
-        """Replies finished since the last call, each with the key of its turn, the short ones first.
-
-        :raises ModelError: if the engine failed; there will be no reply to what is `left`.
-        """
-        finished = [(self.batch[position], completion) for position, completion in self._pending.ready()]
-        self.tokens += sum(completion.tokens for _, completion in finished)
-        self._left -= {prepared.key for prepared, _ in finished}
-        return [(prepared.key, self._reply(prepared, completion, self)) for prepared, completion in finished]
+def nobody(address: Address) -> bool:
+    """Where there are no people to hand over to."""
+    return False
 
 
 class Responder:
-    """The cache and the model of one worker."""
+    """What one worker answers from: tools, cache, knowledge base and model."""
 
-    def __init__(self, settings: Settings, client: Client, model: Model) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        model: Model,
+        *,
+        staffed: Callable[[Address], bool] = nobody,
+        tools: Tools | None = None,
+    ) -> None:
         self.model = model
         self.settings = settings
-        self._cache = ReplyCache(settings, client, CacheKey(model=_identity(model), prompt=_prompt_version(settings)))
+        self.knowledge = Knowledge(settings, client, load_encoder=lambda: Encoder.load(settings))
+        self._adviser = Adviser(settings, knowledge=self.knowledge, tools=tools or Tools(), staffed=staffed)
+        self._memory = Memory(settings, client, self.knowledge, model=model)
+        for tenant in settings.tenants:
+            model.prompter_of(settings.for_tenant(tenant))  # one that is too long is refused now
 
     @classmethod
-    def load(cls, settings: Settings, client: Client) -> "Responder":
-        """Load the model, fetching and converting it first where that was not done.
+    def load(cls, settings: Settings, client: Client, *, staffed: Callable[[Address], bool] = nobody) -> "Responder":
+        """Load the model, fetching and converting it first where that was not done, and the knowledge base.
 
         :raises StoreUnavailable: if Redis is away.
-        :raises ModelError: if it cannot be had or run.
+        :raises SettingsError: if the file of tools cannot be used.
+        :raises ModelError: if the model cannot be had or run.
+        :raises KnowledgeError: if a knowledge base is there and cannot be loaded: without it the model would invent.
         """
-        loaded = cls(settings, client, Model.load(ensure(settings.model, settings), settings))
+        threading.Thread(target=language.load, name="language", daemon=True).start()
+        tools = load_tools(settings)
+        loaded = cls(settings, client, Model.load(ensure(settings.model, settings), settings), staffed=staffed, tools=tools)
         with reachable():
             client.hset(MODELS, str(model_code(settings.model)), settings.model)
+        if not loaded.knowledge.settle(KNOWLEDGE_WAIT):
+            raise KnowledgeError(f"a knowledge base could not be loaded within {KNOWLEDGE_WAIT:g} s: the log says why")
         return loaded
 
-    def respond(self, batch: Sequence[Question]) -> list[Reply | Prepared]:
-        """For each turn its reply, or what the model is to be given."""
-        return [self._decide(question, text) for question, text in zip(batch, self._recall(batch), strict=True)]
+    def refresh(self) -> None:
+        """Notice what was published, and what other workers keep; to be called about once a second.
+
+        :raises StoreUnavailable: if Redis is away.
+        """
+        self.knowledge.refresh()
+        self._memory.sync()
+
+    def respond(self, batch: Sequence[Question]) -> list[Answer | Errand | Prepared]:
+        """For each turn its answer, its errand, or what the model is to be given."""
+        cases = [self._adviser.understand(question) for question in batch if question.text.strip()]
+        known = self._memory.recall([case for case in cases if case.alone])
+        advised = self._adviser.advise([case for case in cases if case.question.key not in known])
+        return [known.get(question.key) or self._result(question, advised.get(question.key)) for question in batch]
 
     def generate(
         self, batch: Sequence[Prepared], *, on_text: Callable[[str, str], None], on_finish: Callable[[], None], brief: bool = False
@@ -130,39 +119,45 @@ class Responder:
             return self.model.submit(requests, most=most, on_text=lambda i, text: on_text(batch[i].key, text), on_finish=on_finish)
 
         try:
-            return Generating(batch, self._reply, submit, brief=brief)
+            return Generating(batch, self._settled, submit, brief=brief)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"the model did not take a batch of {len(batch)}: {error}") from error
 
-    def remember(self, question: Question, reply: Reply) -> None:
-        """Keep a committed reply for the same question, if the model gave it to a whole prompt without context."""
-        cut = reply.trace.get("truncated") or (reply.trace.get("brief") and reply.trace.get("finish") == Finish.LENGTH)
-        if reply.source is Source.MODEL and not cut and not question.conversation.turns:
-            self._cache.keep(question.address.tenant, question.text, reply.text)
+    def remember(self, answer: Answer) -> None:
+        """Keep a committed answer for the same question, where it may be given to others.
 
-    def _decide(self, question: Question, recalled: str | None) -> Reply | Prepared:
+        :raises StoreUnavailable: if Redis is away.
+        """
+        self._memory.keep(answer)
+
+    def _result(self, question: Question, advice: Advice | None) -> Answer | Errand | Prepared:
         took = _ms(time.monotonic() - question.claimed_at)
-        if not question.text.strip():
-            return question.reply(self.settings.no_text, Source.FALLBACK, prepared_ms=took)
-        if recalled is not None:
-            return question.reply(recalled, Source.CACHE, prepared_ms=took)
-        return Prepared(question=question, prompt=self.model.prompter.build(question.text, question.conversation.turns))
+        if advice is None:
+            return Answer(reply=question.reply(self.settings.no_text, Source.FALLBACK, prepared_ms=took))
+        decision = advice.decision
+        if advice.call is not None:
+            return Errand(question=question, call=advice.call)
+        if decision.act in (Act.MODEL, Act.FREE):
+            return Prepared(advice=advice, prompt=self._prompt(advice))
+        return said(advice, decision, prepared_ms=took)
 
-    def _recall(self, batch: Sequence[Question]) -> list[str | None]:
-        """Cached texts; only turns without context are looked up."""
-        alone = [question for question in batch if not question.conversation.turns]
-        found = self._cache.recall([(question.address.tenant, question.text) for question in alone])
-        texts = {question.key: text for question, text in zip(alone, found, strict=True)}
-        return [texts.get(question.key) for question in batch]
+    def _prompt(self, advice: Advice) -> Prompt:
+        prompter = self.model.prompter_of(advice.case.settings)
+        turns, decision = advice.question.conversation.turns, advice.decision
+        if decision.act is Act.FREE:
+            return prompter.build(advice.question.text, turns)
+        return prompter.build(decision.question, turns, passages=decision.passages)
 
-    def _reply(self, prepared: Prepared, completion: Completion, generating: Generating) -> Reply:
-        text = completion.text.strip()
+    def _settled(self, prepared: Prepared, completion: Completion, generating: Generating) -> Answer:
+        advice, text = prepared.advice, completion.text.strip()
         if generating.brief and completion.finish is Finish.LENGTH:
             text = _whole_sentences(text)
+        decision = dialogue.settle(advice.decision, text, advice.case.settings, people=advice.case.people)
         first = completion.first_token_at
-        return prepared.question.reply(
-            text or self.settings.apology,
-            Source.MODEL if text else Source.FALLBACK,
+        return said(
+            advice,
+            decision,
+            made=True,
             prepared_ms=_ms(generating.started_at - prepared.question.claimed_at),
             **({} if first is None else {"first_token_ms": _ms(first - generating.started_at)}),
             generated_ms=_ms(generating.seconds),
@@ -190,13 +185,3 @@ def _whole_sentences(text: str) -> str:
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 1)
-
-
-def _identity(model: Model) -> str:
-    return f"{model.card.sha256}:{model.card.weights}:{model.compute_type}"
-
-
-def _prompt_version(settings: Settings) -> str:
-    """Changes with everything but the model that decides a reply."""
-    parts = (settings.system_prompt, settings.prompt_tokens, settings.max_tokens, settings.temperature, settings.top_p)
-    return hashlib.sha256(repr((*parts, settings.repetition_penalty, settings.stop)).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """What is said of what a model made: its own words if the passages support them, and what else if they do not. Pure."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from engine import citations, wordings
@@ -32,7 +33,7 @@ def settle(decision: Decision, generated: str, settings: Answers, *, people: boo
     if decision.act is not Act.MODEL or not settings.grounding:
         said = paragraphs(decision.text, text)
         return replace(decision, act=Act.SAY, text=ended(said, decision.passages, decision, settings))
-    support = Grounds([_with_heading(passage) for passage in decision.passages]).check(text)
+    support = grounds(decision.passages).check(text)
     if support.abstains:
         return _abstained(replace(decision, support=support), settings, people=people)
     if not support.ok:
@@ -91,5 +92,6 @@ def claims_to_be_a_person(text: str) -> bool:
     return bool(_PERSON.search(text.replace("’", "'")))
 
 
-def _with_heading(passage: Passage) -> str:
-    return "\n".join((*passage.heading, *passage.questions[:1], passage.text))
+def grounds(passages: Sequence[Passage]) -> Grounds:
+    """What a reply made of these passages is held against."""
+    return Grounds(["\n".join((*one.heading, *one.questions[:1], one.text)) for one in passages])

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.messages import Reply
+from engine.answer import Answer
+from engine.generating import Prepared
 from engine.question import Question
-from engine.responder import Prepared, Responder
+from engine.responder import Errand, Responder
 from workers.app import app, run_worker
 from workers.loop import LoopThread
 from workers.steps import AnsweringStep
@@ -22,7 +23,7 @@ DEADLY, HUGE = "deadly", "huge"
 class Fragile(Responder):
     """Dies of one word as of a fault in native code, and needs more memory than there is for another."""
 
-    def respond(self, batch: Sequence[Question]) -> list[Reply | Prepared]:
+    def respond(self, batch: Sequence[Question]) -> list[Answer | Errand | Prepared]:
         words = {word for question in batch for word in question.text.split()}
         if DEADLY in words:
             # To this thread: sent to the process, it would wait for the main thread while this one goes on to answer.

@@ -41,7 +41,9 @@ from workers.loop import LoopThread
 
 def small(settings: Settings, **changes: Any) -> Settings:
     """Settings for a tiny model: short replies, one replica."""
-    return dataclasses.replace(settings, **{"max_tokens": 6, "replicas": 1, "compute_type": "float32"} | changes)
+    return dataclasses.replace(
+        settings, **{"max_tokens": 6, "replicas": 1, "compute_type": "float32", "small_talk": False} | changes
+    )
 
 
 @dataclass

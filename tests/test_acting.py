@@ -16,6 +16,7 @@ import redis
 
 from connectors.simulators.orders import SimulatedOrders
 from connectors.simulators.server import Fault
+from engine.answer import Answer
 from engine.keys import Direction, acted
 from engine.messages import Source
 from engine.question import Question
@@ -103,7 +104,7 @@ def test_a_tool_answers_a_turn_with_what_its_server_says(stage: Stage, shop: Sim
     assert (ended.reply.trace["tool"], ended.reply.trace["tool_result"]) == ("order_status", "found")
     assert stage.woken.is_set()
     assert not stage.acting.keys
-    stage.it.loop.turns.answer(ended.question.key, ended.reply)
+    stage.it.loop.turns.answer(ended.question.key, Answer(reply=ended.reply))
     stage.it.loop.turns.save()
     assert [delivery.reply.text for delivery in stage.it.posted()] == [ended.reply.text]
     assert "idempotency-key" not in shop.calls[0].headers

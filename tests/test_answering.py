@@ -28,7 +28,7 @@ from tests.conftest import wait_for
 from tests.desk import Desk, address
 from tests.loops import Gated, mill, small
 from tests.models import CHAT_TEMPLATE, TinyLlama
-from workers.answering import MOST_FAILURES
+from workers.health import MOST_FAILURES
 from workers.loop import Away, LoopThread
 
 pytestmark = pytest.mark.one_redis
@@ -415,7 +415,7 @@ def test_a_person_who_takes_over_while_the_model_is_at_it_silences_the_reply(
     settings: Settings, redis_client: redis.Redis, tiny_model: Path
 ) -> None:
     with mill(small(settings), tiny_model, redis_client) as it:
-        accepted = it.desk.accept("I want a human")
+        accepted = it.desk.accept("I want my money")
         it.until_running()
         it.desk.own(Owner.WAITING)
         it.model.let_go()
@@ -582,7 +582,7 @@ def test_memory_is_given_back_once_nothing_was_asked_for_a_while(
             accepted = it.desk.accept("hello")
             it.until(lambda: it.settled(accepted))  # noqa: B023 - called at once
         assert model.rests == 0
-        it.loop._next_rest = 0.0
+        it.loop._health._next_rest = 0.0
         for _ in range(3):
             it.step()
         assert model.rests == 1

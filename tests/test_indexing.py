@@ -147,14 +147,14 @@ def test_a_worker_notices_what_is_published_and_rolled_back_and_loads_no_encoder
 
     assert knowledge.settle(10)
     assert knowledge.encoder is None
-    assert (knowledge.version("shop"), knowledge.search("shop", ["What is 1?"])) == ("", [[]])
+    assert (knowledge.version("shop"), knowledge.search("shop", ["What is 1?"])[0].hits) == ("", ())
 
     store.add(answers("faq", 3), source="/faq")
     index(store, encoder)
     publish(store, settings, encoder=encoder.identity)
     assert notice(1) < 1
     assert knowledge.encoder is not None
-    one, two = knowledge.search("shop", ["What is 1?", "what's 2"], k=2)
+    one, two = (found.hits for found in knowledge.search("shop", ["What is 1?", "what's 2"], k=2))
     assert (one[0].passage.text, two[0].passage.text) == ("The answer is 1.", "The answer is 2.")
     assert len(one) == 2
 
@@ -162,7 +162,7 @@ def test_a_worker_notices_what_is_published_and_rolled_back_and_loads_no_encoder
     index(store, encoder)
     publish(store, settings, encoder=encoder.identity)
     assert notice(2) < 1
-    assert [hit.passage.text for hit in knowledge.search("", ["What is 1?"])[0]] == ["The answer is 7."]
+    assert [hit.passage.text for hit in knowledge.search("", ["What is 1?"])[0].hits] == ["The answer is 7."]
     store.rollback()
     assert notice(1) < 1
     assert not store.client.exists(store.base.key("lent"))
@@ -178,8 +178,8 @@ def test_a_tenant_with_a_base_of_its_own_is_answered_from_that_alone(
         publish(base, settings, encoder=encoder.identity)
     assert knowledge.settle(10)
     assert knowledge.version("shop") != knowledge.version("other") == knowledge.version("")
-    assert [hit.passage.text for hit in knowledge.search("shop", ["What is 0?"])[0]] == ["The answer is 5."]
-    assert [hit.passage.text for hit in knowledge.search("other", ["What is 0?"])[0]] == ["The answer is 0."]
+    assert [hit.passage.text for hit in knowledge.search("shop", ["What is 0?"])[0].hits] == ["The answer is 5."]
+    assert [hit.passage.text for hit in knowledge.search("other", ["What is 0?"])[0].hits] == ["The answer is 0."]
 
 
 def test_a_version_of_another_encoder_is_not_used_before_it_is_indexed_again(
@@ -196,7 +196,7 @@ def test_a_version_of_another_encoder_is_not_used_before_it_is_indexed_again(
     index(store, encoder)
     assert left(store, older.identity) == 0, "workers that have the older encoder still use its vectors"
     wait_for(lambda: knowledge.settle(10) and knowledge.version(""))
-    assert knowledge.search("", ["What is 0?"])[0]
+    assert knowledge.search("", ["What is 0?"])[0].hits
 
 
 def test_an_indexer_goes_on_when_a_document_is_removed_under_it(store: KnowledgeStore, encoder: Counting) -> None:

@@ -83,7 +83,8 @@ def test_documents_are_added_published_found_and_rolled_back(
         (2, False, ""),
         (1, True, "the first"),
     ]
-    _, hits = kb_desk.search(settings, store, "when do you open?", k=1, draft=False)
+    _, found = kb_desk.search(settings, store, "when do you open?", k=1, draft=False)
+    hits = found.hits
     assert "The shop opens at nine." in hits[0].passage.text
 
 
@@ -140,7 +141,8 @@ def test_the_sample_is_published_once_where_nobody_has_a_knowledge_base(
     assert (version.number, version.note, version.encoder) == (2, sample.NOTE, default_encoder.identity)
     assert [one.passages for one in store.versions()] == [len(answers.passages), len(answers.passages) - 1], "questions come first"
     assert sample.publish_sample(settings, store.client, lambda: answers) is None
-    _, hits = kb_desk.search(settings, store, "How do I connect Slack?", k=3, draft=False)
+    _, found = kb_desk.search(settings, store, "How do I connect Slack?", k=3, draft=False)
+    hits = found.hits
     assert any("slack" in (hit.passage.text + hit.passage.title).lower() for hit in hits)
 
 

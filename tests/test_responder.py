@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import redis
 
+from engine.answer import Answer
 from engine.errors import ModelError
+from engine.generating import Generating, Prepared
 from engine.messages import Conversation, InboundMessage, Reply, Role, Source, Turn
 from engine.model import Model
 from engine.question import Question
-from engine.responder import Generating, Prepared, Responder
+from engine.responder import Responder
 from engine.settings import Settings
 from tests.conftest import wait_for
 from tests.desk import address
@@ -56,19 +58,27 @@ def generate(responder: Responder, *questions: Question) -> dict[str, Reply]:
     replies: dict[str, Reply] = {}
 
     def done() -> bool:
-        replies.update(generating.ready())
+        replies.update({key: answer.reply for key, answer in generating.ready()})
         return not generating.left
 
     wait_for(done)
     return replies
 
 
+def remember(responder: Responder, asked: Question, said: Reply) -> None:
+    """As if that were committed."""
+    (prepared,) = responder.respond([asked])
+    assert isinstance(prepared, Prepared)
+    responder.remember(Answer(reply=said, advice=prepared.advice))
+
+
 def test_a_batch_is_split_into_what_is_known_and_what_the_model_must_be_asked(responder: Responder) -> None:
     known = question("known")
-    responder.remember(known, known.reply("An answer.", Source.MODEL))
+    remember(responder, known, known.reply("An answer.", Source.MODEL))
     first, second = responder.respond([question("new"), question("  KNOWN ")])
     assert isinstance(first, Prepared)
-    assert isinstance(second, Reply)
+    assert isinstance(second, Answer)
+    second = second.reply
     assert (second.text, second.source) == ("An answer.", Source.CACHE)
     assert second.trace["waited_ms"] == 12
     assert second.trace["prepared_ms"] >= 0
@@ -78,18 +88,18 @@ def test_a_batch_is_split_into_what_is_known_and_what_the_model_must_be_asked(re
 
 def test_a_turn_with_context_is_neither_recalled_nor_kept(responder: Responder) -> None:
     plain = question("and then?")
-    responder.remember(plain, plain.reply("Out of context.", Source.MODEL))
+    remember(responder, plain, plain.reply("Out of context.", Source.MODEL))
     inside = question("and then?", said=["I ordered a lamp.", "Fine."])
     assert isinstance(responder.respond([inside])[0], Prepared)
     other = question("what else?", said=["I ordered a lamp.", "Fine."])
-    responder.remember(other, other.reply("A shade.", Source.MODEL))
+    remember(responder, other, other.reply("A shade.", Source.MODEL))
     assert isinstance(responder.respond([question("what else?")])[0], Prepared)
 
 
 @pytest.mark.parametrize("source", [Source.CACHE, Source.KNOWLEDGE, Source.FALLBACK])
 def test_what_the_model_did_not_say_is_not_kept(responder: Responder, source: Source) -> None:
     asked = question("hello")
-    responder.remember(asked, asked.reply("Sorry.", source))
+    remember(responder, asked, asked.reply("Sorry.", source))
     assert isinstance(responder.respond([asked])[0], Prepared)
 
 
@@ -97,7 +107,7 @@ def test_a_reply_to_a_prompt_that_was_cut_is_marked_and_not_kept(responder: Resp
     asked = question("why " * 2000)
     (said,) = generate(responder, asked).values()
     assert said.trace["truncated"] is True
-    responder.remember(asked, said)
+    remember(responder, asked, said)
     assert isinstance(responder.respond([asked])[0], Prepared)
 
 
@@ -135,7 +145,7 @@ def test_a_model_that_says_nothing_is_apologised_for_and_nothing_is_kept(
         for one, said in zip(asked, generate(responder, *asked).values(), strict=True):
             if said.text == "Sorry.":
                 assert said.source is Source.FALLBACK
-                responder.remember(one, said)
+                remember(responder, one, said)
                 assert isinstance(responder.respond([one])[0], Prepared)
                 return
         pytest.fail("the model always said something")
@@ -153,7 +163,7 @@ def test_a_streamed_question_is_heard_while_it_grows_and_others_are_not(responde
         on_finish=lambda: finished.append(True),
     )
     replies: dict[str, Reply] = {}
-    wait_for(lambda: replies.update(generating.ready()) or not generating.left)
+    wait_for(lambda: replies.update({key: answer.reply for key, answer in generating.ready()}) or not generating.left)
     assert {key for key, _ in heard} == {"t/one"}
     assert heard[-1][1] == replies["t/one"].text
     assert len(finished) == 2
@@ -185,10 +195,10 @@ def test_a_setting_that_changes_replies_changes_what_is_recalled(
     settings: Settings, redis_client: redis.Redis, model: Model, change: dict[str, object]
 ) -> None:
     asked = question("hello")
-    Responder(small(settings), redis_client, model).remember(asked, asked.reply("Hello.", Source.MODEL))
+    remember(Responder(small(settings), redis_client, model), asked, asked.reply("Hello.", Source.MODEL))
     same = Responder(small(settings, lease=99.0), redis_client, model).respond([asked])[0]
     other = Responder(small(settings, **change), redis_client, model).respond([asked])[0]
-    assert isinstance(same, Reply)
+    assert isinstance(same, Answer)
     assert isinstance(other, Prepared)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from engine.answer import Answer
 from engine.errors import StoreUnavailable
 from engine.keys import Direction
 from engine.lanes import Lanes
@@ -38,7 +39,7 @@ class Holder:
 
     def answer(self, question: Question) -> Reply:
         said = question.reply(f"an answer to {question.text}", Source.MODEL)
-        self.turns.answer(question.key, said)
+        self.turns.answer(question.key, Answer(reply=said))
         return said
 
 

@@ -119,7 +119,7 @@ def test_a_large_base_is_searched_on_the_server_and_old_versions_leave_it(
         assert all(names)
         assert {name.decode() for name in client.zrange(VECTOR_NAMES, 0, -1)} == set(names[2:])
         assert knowledge.settle(10)
-        (hits,) = knowledge.search("", ["how to do thing 5"], k=2)
+        hits = knowledge.search("", ["how to do thing 5"], k=2)[0].hits
         assert hits[0].passage.text == "Answer 5"
         assert len(hits) == 2
         assert isinstance(knowledge._held[store.base.digest].index, RemoteIndex)
@@ -127,11 +127,11 @@ def test_a_large_base_is_searched_on_the_server_and_old_versions_leave_it(
 
         assert not publish_answers(9), "few passages are searched in memory"
         assert knowledge.settle(10)
-        assert [hit.passage.text for hit in knowledge.search("", ["thing 5"])[0]] == ["Answer 9"]
+        assert [hit.passage.text for hit in knowledge.search("", ["thing 5"])[0].hits] == ["Answer 9"]
         store.rollback()
         client.flushall()
         assert knowledge.settle(10)
-        assert knowledge.search("", ["how to do thing 5"])[0][0].passage.text == "Answer 5", (
+        assert knowledge.search("", ["how to do thing 5"])[0].hits[0].passage.text == "Answer 5", (
             "what the server lost is held in memory"
         )
 

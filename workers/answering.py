@@ -1,10 +1,11 @@
 """The answering loop: claim turns, settle what needs no model, give the rest to the model in batches, commit what comes out.
 
+Files are read and tools are called beside it: see `workers.perceiving` and `workers.acting`.
+
 One thread does everything but generation, which runs in threads of the engine. It sleeps until a lane gets ready, a reply is done
 or a deferred lane is due.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,20 +13,26 @@ from typing import Any
 
 import structlog
 
+from engine.answer import Answer
 from engine.errors import ModelError, StoreUnavailable
+from engine.generating import Generating, Prepared
+from engine.handoff import Reason
 from engine.keys import Direction
-from engine.messages import Reply
 from engine.question import Question
-from engine.responder import Generating, Prepared, Responder
+from engine.responder import Errand, Responder
 from engine.settings import Settings
 from engine.store import Client
+from workers.acting import Acting
 from workers.batch_spans import BatchSpans
-from workers.batching import CLAIM, Limits, Round, choose, room
+from workers.batching import CLAIM, Limits, Round, room
 from workers.events import BatchEvents
 from workers.figures import Figures
+from workers.health import Health
 from workers.load import Load
 from workers.loop import AWAY_PAUSE, Away, LoopThread
+from workers.noting import note
 from workers.perceiving import Perceiving
+from workers.pool import Pool
 from workers.telling import Telling
 from workers.turns import Turns, told
 from workers.waiting import Doorbell
@@ -38,10 +45,6 @@ LONGEST_WAIT = 1.0
 DRAIN_EVERY = 0.1
 #: A batch that generates for longer than this has hung the engine, seconds.
 LONGEST_BATCH = 600.0
-#: Memory goes back to the system after this long without a batch, seconds.
-REST_AFTER = 5.0
-#: So many turns that fail in a row, each by itself and none answered between, say that the engine is broken and not what is asked.
-MOST_FAILURES = 10
 
 
 class Answering:
@@ -57,6 +60,7 @@ class Answering:
         self.wake = threading.Event()
         self.telling = Telling(client, self.turns, self.wake)
         self.perceiving = Perceiving(settings, self.turns, on_begin=self.telling.begin, on_ready=self.wake.set)
+        self.acting = Acting(settings, self.turns, on_begin=self.telling.begin, on_ready=self.wake.set)
         self.bell = Doorbell(settings, Direction.IN, self.wake)
         self.figures = Figures(name, "answer", settings)
         self.load = Load(settings, client, self.turns.lanes)
@@ -64,18 +68,13 @@ class Answering:
         self.draining = False
         #: Claimed and not looked at yet.
         self._fresh: list[Question] = []
-        #: Ready for the model.
-        self._waiting: list[Prepared] = []
-        #: The same, of batches that the model failed on: each is tried by itself.
-        self._isolated: list[Prepared] = []
+        self._pool = Pool()
         self._running: list[Generating] = []
         self._round = Round(self.turns.lanes.shards)
         self._next_due = 0
         self._next_tend = 0.0
         self._next_renewal = 0.0
-        self._next_rest = time.monotonic() + REST_AFTER
-        #: Turns that failed since the model last answered one.
-        self._failures = 0
+        self._health = Health(responder.model)
 
     def step(self) -> None:
         """One round; blocks for no longer than Redis takes to answer."""
@@ -86,8 +85,8 @@ class Answering:
         self.claim()
         self.prepare()
         self.start()
-        self.telling.tell()
-        self.rest()
+        self.telling.tell(self._visible)
+        self._health.rest(busy=bool(self._running))
 
     def run(self, thread: LoopThread) -> None:
         """Step until told to stop, then finish or give back what is held."""
@@ -125,17 +124,21 @@ class Answering:
                 self.wake.set()
 
     def prepare(self) -> None:
-        """Settle at once what needs no model, and make the rest ready for it."""
+        """Settle at once what needs no model, call tools, and make the rest ready for the model."""
+        for acted in self.acting.ready():
+            self.turns.answer(acted.question.key, Answer(reply=acted.reply, reason=Reason.ERROR if acted.hand_over else None))
         self._fresh += self.perceiving.ready()
         if not self._fresh:
             return
         decided = self._decide([question for question in self._fresh if question.key in self.turns])
         self._fresh = []
         for question, result in decided:
-            if isinstance(result, Reply):
+            if isinstance(result, Answer):
                 self.turns.answer(question.key, result)
+            elif isinstance(result, Errand):
+                self.acting.admit([(question, result.call)])
             else:
-                self._waiting.append(result)
+                self._pool.add(result)
         self.turns.save()
         for question, _ in decided:
             if question.key in self.turns:
@@ -144,10 +147,9 @@ class Answering:
     def start(self) -> None:
         """Give idle replicas a batch."""
         idle = self.responder.model.idle()
-        batch = self._isolated[:1] if idle and self._isolated else choose(self._waiting, idle, self.limits)
+        batch = self._pool.take(idle, self.limits)
         if not batch:
             return
-        self._take_out({prepared.key for prepared in batch})
         try:
             generating = self.responder.generate(batch, on_text=self.telling.hear, on_finish=self.wake.set, brief=self.load.brief)
         except ModelError as error:
@@ -161,15 +163,15 @@ class Answering:
         """Take replies as they get done; a short one does not wait for the rest of its batch."""
         for generating in list(self._running):
             try:
-                replies = generating.ready()
+                answers = generating.ready()
             except ModelError as error:
                 self._ended(generating, error)
                 self._isolate(generating.left, error)
                 continue
-            for key, reply in replies:
-                self._failures = 0
-                self.turns.answer(key, reply)
-            self.figures.generated([reply for _, reply in replies])
+            for key, answer in answers:
+                self._health.answered()
+                self.turns.answer(key, answer)
+            self.figures.generated([answer.reply for _, answer in answers])
             if not generating.left:
                 self._ended(generating, None)
             elif generating.seconds > LONGEST_BATCH:
@@ -184,14 +186,9 @@ class Answering:
         if now >= self._next_tend:
             self._next_tend = now + min(self.settings.lease / 3, LONGEST_WAIT)
             self.load.look()
-            self.figures.write(self.client, waiting=len(self._waiting), running=len(self.turns) - len(self._waiting))
+            self.responder.refresh()
+            self.figures.write(self.client, waiting=len(self._pool), running=len(self.turns) - len(self._pool))
             self.turns.sweep()
-
-    def rest(self) -> None:
-        """Give memory back to the system once the model has had nothing to do for a while."""
-        if not self._running and time.monotonic() > self._next_rest:
-            self._next_rest = math.inf
-            self.responder.model.rest()
 
     def drain(self, thread: LoopThread, away: Away) -> None:
         """Finish what the model is at, within `drain_timeout`; give everything else back."""
@@ -207,6 +204,7 @@ class Answering:
         self.turns.give_all_back()
         self._guarded(self.turns.save, away)
         self.perceiving.close()
+        self.acting.close()
         self.figures.leave(self.client)
         self.events.close()
 
@@ -220,10 +218,10 @@ class Answering:
         """How many turns may be claimed: none beside one on its last attempt, nor while such a one waits for an empty worker."""
         if self.draining or self.turns.last_chance or (len(self.turns) and self._round.suspects):
             return 0
-        waiting = len(self._fresh) + len(self._waiting) + len(self._isolated)
+        waiting = len(self._fresh) + len(self._pool)
         return room(waiting, self.responder.model.idle(), self.limits, ahead=self.load.ahead)
 
-    def _decide(self, batch: list[Question]) -> list[tuple[Question, Reply | Prepared]]:
+    def _decide(self, batch: list[Question]) -> list[tuple[Question, Answer | Errand | Prepared]]:
         """What becomes of each turn; one that raises has failed, and is left out."""
         try:
             return list(zip(batch, self.responder.respond(batch), strict=True))
@@ -251,15 +249,20 @@ class Answering:
         self.wake.wait(min(LONGEST_WAIT, max(0.001, due), self.telling.patience))
         self.wake.clear()
 
-    def _committed(self, question: Question, reply: Reply) -> None:
-        self.figures.done(len(reply.in_reply_to))
-        self.responder.remember(question, reply)
+    def _committed(self, question: Question, answer: Answer) -> None:
+        self.figures.done(len(answer.reply.in_reply_to))
+        self.responder.remember(answer)
         self.telling.over(question)
+        note(self.client, self.settings.for_tenant(question.address.tenant), question, answer.reply, reason=answer.reason or "")
+
+    def _visible(self, key: str, text: str) -> str:
+        """What of a reply that is being made may be shown."""
+        found = (prepared for generating in self._running for prepared in generating.batch if prepared.key == key)
+        return next((prepared.visible(text) for prepared in found), "")
 
     def _ended(self, generating: Generating, error: ModelError | None) -> None:
         self._running.remove(generating)
         self._spans.ended(generating, error)
-        self._next_rest = time.monotonic() + REST_AFTER
         self.events.finished(generating, error)
         self.wake.set()
 
@@ -269,15 +272,13 @@ class Answering:
             self._fail(left[0].question, error)
             return
         log.warning("a batch failed; its turns are tried one by one", action="answer.isolated", turns=len(left), error=str(error))
-        self._isolated += left
+        self._pool.isolate(left)
 
     def _fail(self, question: Question, error: BaseException) -> None:
         log.error("a turn failed; it is tried again", action="answer.failed", message=question.message, exc_info=error)
         self.figures.failed()
         self.turns.give_back([question.key], failed=told(error))
-        self._failures += 1
-        if self._failures >= MOST_FAILURES:
-            raise ModelError(f"{self._failures} turns have failed in a row: the engine is broken") from error
+        self._health.failed(error)
 
     def _drop(self, lost: set[str]) -> None:
         """Turns whose lease is lost wait for no model any more; what it is at may still be the first to commit."""
@@ -286,10 +287,10 @@ class Answering:
         self.turns.forget(idle)
 
     def _idle(self) -> set[str]:
-        return {prepared.key for prepared in (*self._waiting, *self._isolated)} | set(self.perceiving.keys)
+        return self._pool.keys | set(self.perceiving.keys) | set(self.acting.keys)
 
     def _take_out(self, keys: set[str]) -> None:
-        """Of what waits for the model, or is being read for it."""
+        """Of what waits for the model, is being read for it, or for a tool."""
         self.perceiving.drop(keys)
-        self._waiting = [prepared for prepared in self._waiting if prepared.key not in keys]
-        self._isolated = [prepared for prepared in self._isolated if prepared.key not in keys]
+        self.acting.drop(keys)
+        self._pool.drop(keys)

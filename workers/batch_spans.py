@@ -1,6 +1,6 @@
 """A span for each batch that the model is at, to which the answers it makes are linked."""
 
-from engine.responder import Generating
+from engine.generating import Generating
 from engine.settings import Settings
 from engine.telemetry import Span, generating, telemetry
 

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from kombu.exceptions import OperationalError
 
-from engine.responder import Generating
+from engine.generating import Generating
 
 log = structlog.get_logger()
 

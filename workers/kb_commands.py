@@ -95,7 +95,7 @@ def search(
         raise typer.BadParameter("the question is empty")
     desk = part("kb_desk")
     with opened(tenant) as (settings, store):
-        where, hits = desk.search(settings, store, question, k=k, draft=draft)
+        where, found = desk.search(settings, store, question, k=k, draft=draft)
     rows = [
         {
             "score": round(hit.score, 3),
@@ -106,14 +106,15 @@ def search(
             "document": hit.passage.document,
             "text": hit.passage.text,
         }
-        for hit in hits
+        for hit in found.hits
     ]
     if as_json:
         print_json(rows)
         return
     for row in rows:
         Console().print(shown.hit(row))
-    print(f"{len(rows)} of {where}", file=sys.stderr)
+    sure = f"; the first one answers it with a probability of {found.confidence:.0%}" if rows else ""
+    print(f"{len(rows)} of {where}{sure}", file=sys.stderr)
 
 
 @kb.command()

@@ -13,8 +13,7 @@ from engine.encoder import Encoder
 from engine.errors import KnowledgeError, NoSuchDocument, NotIndexed
 from engine.indexing import Job, Lease, left, read_job
 from engine.keys import INDEXING_QUEUE, INDEXING_TASK
-from engine.knowledge import Hit
-from engine.knowledge_base import Searched, load_index, open_version
+from engine.knowledge_base import Found, Searched, load_index, open_version
 from engine.knowledge_records import Document, Version, encoder_tag
 from engine.knowledge_store import KnowledgeStore
 from engine.settings import Settings
@@ -88,7 +87,7 @@ def publish(settings: Settings, store: KnowledgeStore, job: Job, *, note: str) -
     return publishing.publish(store, settings, encoder=job.encoder, note=note)
 
 
-def search(settings: Settings, store: KnowledgeStore, question: str, *, k: int, draft: bool) -> tuple[str, list[Hit]]:
+def search(settings: Settings, store: KnowledgeStore, question: str, *, k: int, draft: bool) -> tuple[str, Found]:
     """What was searched, and what was found, best first.
 
     :raises KnowledgeError: if there is nothing to search, or it has no vectors of the encoder of these settings.
@@ -102,8 +101,8 @@ def search(settings: Settings, store: KnowledgeStore, question: str, *, k: int, 
     except NoSuchDocument as error:
         advice = "`replymill kb publish` indexes what is not indexed yet"
         raise NotIndexed(f"{error}; {advice}") from error
-    (hits,) = found.search([question], encoder.encode([question]), k=k)
-    return f"version {version.number}" if version else "the draft", hits
+    (one,) = found.search([question], encoder.encode([question]), k=k)
+    return f"version {version.number}" if version else "the draft", one
 
 
 def _opened(settings: Settings, store: KnowledgeStore, version: Version | None, encoder: Encoder) -> Searched:

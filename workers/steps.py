@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from connectors.platforms import table
+from connectors.platforms import staffed, table
 from engine.durability import adopt
 from engine.responder import Responder
 from engine.settings import Settings
@@ -26,7 +26,7 @@ class AnsweringStep(LoopStep):
         settings: Settings = worker.app.settings
         client = connect(settings)
         adopt(client, settings)
-        responder = Responder.load(settings, client)
+        responder = Responder.load(settings, client, staffed=lambda address: staffed(address, settings))
         name, events = worker.hostname, BatchEvents(worker.app, worker.hostname)
         self.running = loop = Answering(settings, client, responder, name=name, events=events)
         return loop.run

@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections.abc import Callable
 
 from connectors import progress
 from connectors.platforms import TYPING
@@ -53,8 +54,8 @@ class Telling:
         if first:
             self._wake.set()
 
-    def tell(self) -> None:
-        """Publish what was heard.
+    def tell(self, visible: Callable[[str, str], str]) -> None:
+        """Publish what was heard, as much of it as is `visible`: by the key of its turn and the text.
 
         :raises StoreUnavailable: if Redis is away; nothing is lost but the sight of it.
         """
@@ -62,6 +63,6 @@ class Telling:
             return
         self._next = time.monotonic() + STREAM_EVERY
         for key in list(self._heard):
-            text = self._heard.pop(key)
-            if question := self._turns.question(key):
+            text = visible(key, self._heard.pop(key))
+            if text and (question := self._turns.question(key)):
                 progress.announce(self._client, question.address, question.message, text)

@@ -10,6 +10,7 @@ import structlog
 from msgspec import structs
 
 from connectors.platforms import STREAMING
+from engine.answer import Answer
 from engine.errors import NewerSchema, ReplymillError
 from engine.handoff import Reason
 from engine.keys import Direction
@@ -64,7 +65,7 @@ class Turns:
     Its lease names it. What talks to Redis raises `StoreUnavailable` while that is away, and may be called again.
     """
 
-    def __init__(self, settings: Settings, client: Client, *, on_committed: Callable[[Question, Reply], None]) -> None:
+    def __init__(self, settings: Settings, client: Client, *, on_committed: Callable[[Question, Answer], None]) -> None:
         self.lanes = Lanes(settings)
         self.clock = Clock()
         #: Where the step of each batch that runs belongs, by the batch's id.
@@ -105,20 +106,21 @@ class Turns:
         self.clock.learn(claim.now)
         return [question for lane in claim.lanes if (question := self._hold(lane, claim.now))]
 
-    def answer(self, key: str, reply: Reply) -> None:
-        """The reply to a turn, if it is still held; committed by the next `save`."""
+    def answer(self, key: str, answer: Answer) -> None:
+        """The answer to a turn, if it is still held; committed by the next `save`."""
         held = self._held.pop(key, None)
         if held is not None:
-            asked, door = held.question.text, held.question.messages[0].door
+            reply, asked, door = answer.reply, held.question.text, held.question.messages[0].door
             span = self._span(held.question, reply)
             if span.traceparent:
                 reply = structs.replace(reply, trace={**reply.trace, "traceparent": span.traceparent})
             outcome = answered(held.lane, reply, question=asked, at=self.clock.now())
             note = answered_note(reply, door=door, question=asked if self._settings.trace_text else "")
             outcome = replace(outcome, note=note)
-            if reason := reason_of(held.question, reply, self._settings):
+            if reason := answer.reason or reason_of(held.question, reply, self._settings):
+                answer = replace(answer, reason=reason)
                 outcome = handed_over(outcome, reason, self._settings, sender=held.question.messages[0].sender)
-            self._settle(held.lane, outcome, partial(self._on_committed, held.question, reply), span)
+            self._settle(held.lane, outcome, partial(self._on_committed, held.question, answer), span)
 
     def revise(self, questions: Sequence[Question]) -> list[Question]:
         """Those of the turns that are still held, from here on with these words."""
@@ -223,7 +225,7 @@ class Turns:
         reply = question.reply(self._settings.handing_over, Source.FALLBACK)
         outcome = answered(lane, reply, question=question.text, at=self.clock.now())
         handed = handed_over(outcome, reason, self._settings, sender=question.messages[0].sender)
-        self._settle(lane, handed, partial(self._on_committed, question, reply))
+        self._settle(lane, handed, partial(self._on_committed, question, Answer(reply=reply, reason=reason)))
 
     def _settle(self, lane: Lane, outcome: Outcome, then: Callable[[], None] = lambda: None, span: Span | None = None) -> None:
         self._unsaved.append(Unsaved(lane, outcome, then, span or Span()))
