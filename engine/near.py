@@ -11,6 +11,7 @@ Nothing is given in the mode `shadow`, which counts what would have been given a
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -107,6 +108,8 @@ class NearCache:
         self._loaded: dict[NearPartition, tuple[NearIndex, str]] = {}
         self._thresholds: dict[str, tuple[int, float]] = {}
         self._alive: dict[str, Container[str]] = {}
+        self._counts: dict[str, Counter[str]] = {}
+        self._counted = 0
 
     def lookup(
         self, tenant: str, language: str, questions: Sequence[str], vectors: NDArray[np.float32], *, mode: str = ""
@@ -118,8 +121,9 @@ class NearCache:
         verdicts = [
             self._judged(tenant, language, question, vector, using) for question, vector in zip(questions, vectors, strict=True)
         ]
-        kinds = [verdict.outcome for verdict in verdicts]
-        self._store.count(self._digests.tenant(tenant), **{kind.value: kinds.count(kind) for kind in set(kinds)})
+        self._counts.setdefault(tenant, Counter()).update(verdict.outcome.value for verdict in verdicts)
+        if now() > self._counted:
+            self._count()
         return verdicts
 
     def keep(self, tenant: str, language: str, question: str, vector: NDArray[np.float32], answer: Answer) -> str:
@@ -130,8 +134,7 @@ class NearCache:
         if self._settings.near == "off" or not answer.key or not answer.reply or bar(question):
             return ""
         partition = self.partition(tenant, language)
-        id_ = self._id(partition, question)
-        if self._store.quarantined(partition, id_):
+        if self._store.quarantined(partition, id_ := self._id(partition, question)):
             return ""
         entry = Entry(id=id_, question=question, key=answer.key, reply=answer.reply, vector=packed(vector), at=now())
         self._store.put(partition, entry)
@@ -179,6 +182,7 @@ class NearCache:
 
     def sync(self) -> int:
         """Take over what other workers kept and removed, and what people disliked; says how many changes there were."""
+        self._count()
         changes = sum(self._follow(partition) for partition in list(self._loaded))
         with reachable():
             disliked = self._client.lpop(DISLIKED, _AT_ONCE) or []
@@ -273,6 +277,12 @@ class NearCache:
         index.prepare()
         self._loaded[partition] = index, found[1]
         return len(found[0])
+
+    def _count(self) -> None:
+        """Add what was looked up in the last second to the figures: one second's hits and misses may be lost with a worker."""
+        counts, self._counts, self._counted = self._counts, {}, now()
+        for tenant, count in counts.items():
+            self._store.count(self._digests.tenant(tenant), **count)
 
     def _quarantine(self, partition: NearPartition, id_: str) -> None:
         self._store.quarantine(partition, id_)

@@ -9,10 +9,10 @@ import redis
 from numpy.typing import NDArray
 
 from engine.errors import StoreUnavailable
-from engine.keys import DISLIKED, NEAR_PATTERN, NearPartition
+from engine.keys import DISLIKED, NEAR_PATTERN, NEAR_STATE_PATTERN, NearPartition
 from engine.near import Answer, NearCache, NearKey, Outcome, Verdict, calibrated
 from engine.near_entry import LONGEST, Entry, packed
-from engine.near_index import ROUGH_FROM, NearIndex
+from engine.near_index import ROUGH_FROM, NearIndex, highest, products
 from engine.near_store import NearStore
 from engine.near_threshold import CLASSES, NEVER, class_of, threshold
 from engine.settings import Settings
@@ -162,6 +162,15 @@ def test_a_cache_that_is_off_keeps_and_finds_nothing(settings: Settings, redis_c
     assert asked(off).entry is None
 
 
+def test_lookups_are_counted_at_the_next_look_for_changes(settings: Settings, redis_client: redis.Redis, cache: NearCache) -> None:
+    kept(cache)
+    for question in (AGAIN, AGAIN, "How do I set my payment limit?"):
+        asked(cache, question)
+    cache.sync()
+    (figures,) = (redis_client.hgetall(name) for name in redis_client.keys(NEAR_STATE_PATTERN))
+    assert figures == {b"hit": b"2", b"miss": b"1"}
+
+
 def test_one_wrong_answer_that_was_confirmed_removes_its_entry_for_good(cache: NearCache) -> None:
     kept(cache)
     cache.confirm(asked(cache), right=False)
@@ -260,3 +269,14 @@ def test_the_index_finds_what_a_full_scan_finds_while_entries_come_and_go() -> N
         cosines[gone] = -1
         assert [found[0][0].id] == [str(cosines.argmax())]
         assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 22, 23, 24, 400, 401, 1000])
+@pytest.mark.parametrize("width", [1, 48, 384, 10_000])
+def test_products_in_pieces_are_those_of_the_whole(size: int, width: int) -> None:
+    rng = np.random.default_rng(size)
+    rows, vector = rng.normal(size=(size + 5, width)).astype(np.float32), rng.normal(size=width).astype(np.float32)
+    found = products(rows[:size], vector)
+    assert np.allclose(found, rows[:size] @ vector, rtol=1e-3, atol=1e-2)
+    best = highest(found, 20)
+    assert sorted(found[best]) == sorted(found)[-20:]
