@@ -28,7 +28,8 @@ def summary(trail: Trail, models: Mapping[int, str]) -> dict[str, Any]:
     """The same as one object; null is what is not known, or has not happened."""
     name, events = short(trail.id), trail.events
     reply = next((event for event in reversed(events) if event.kind in "ap"), None)
-    facts = dict(reply.facts) if reply else {}
+    handed = next((event for event in reversed(events) if event.kind == "h"), None)
+    facts = dict(reply.facts if reply else handed.facts if handed else {})
     accepted = next((at for event in events if (at := event.messages.get(name))), 0)
     accepted = accepted or next((one.received_at for one in trail.waiting if one.direction == "in"), 0)
     sent = [event for event in events if event.kind == "s"]
@@ -45,6 +46,7 @@ def summary(trail: Trail, models: Mapping[int, str]) -> dict[str, Any]:
         "batch": {"id": facts["batch_id"], "size": facts.get("batch")} if "batch_id" in facts else None,
         "cache": {"tier": facts.get("tier") or "exact", "similarity": facts.get("similarity")} if _cached(facts) else None,
         "passages": facts.get("evidence") or [],
+        "similarity": facts.get("similarity"),
         "confidence": facts.get("confidence"),
         "tokens": facts.get("tokens"),
         "tokens_per_s": rate(facts),
@@ -124,8 +126,17 @@ def _made(facts: Mapping[str, Any], models: Mapping[int, str]) -> str:
         "cut to fit" if facts.get("truncated") else "",
         f"batch {facts['batch_id']} of {facts.get('batch', 1)}" if "batch_id" in facts else "",
         f"model {models.get(facts['model'], facts['model'])}" if "model" in facts else "",
-        _percent("confidence ", facts.get("confidence")),
         f"ended by {facts['finish']}" if facts.get("finish", "stop") != "stop" else "",
+        _rests(facts),
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _rests(facts: Mapping[str, Any]) -> str:
+    """What a reply rests on, and how surely."""
+    parts = (
+        "" if _cached(facts) else _percent("similarity ", facts.get("similarity")),
+        _percent("confidence ", facts.get("confidence")),
         f"rests on {', '.join(map(str, facts['evidence']))}" if facts.get("evidence") else "",
     )
     return ", ".join(filter(None, parts))
@@ -144,7 +155,7 @@ def _told(event: Event) -> str:
         return f"{event.text} more time{'' if event.text == '1' else 's'}; no second reply"
     if event.kind == "r":
         return "to be answered again" if event.text == "in" else "to be sent again, with the same id"
-    return ": ".join(filter(None, (part, event.text)))
+    return ": ".join(filter(None, (part, ", ".join(filter(None, (event.text, _rests(event.facts)))))))
 
 
 def _cached(facts: Mapping[str, Any]) -> bool:

@@ -68,6 +68,8 @@ class Advice:
     decision: Decision
     #: With `Act.TOOL`.
     call: Call | None = None
+    #: Cosine of the question and what was found nearest to it; None: nothing was looked up, or found.
+    similarity: float | None = None
 
     @property
     def question(self) -> Question:
@@ -129,7 +131,8 @@ class Adviser:
             Circumstances(people=case.people, knowledge=bool(case.knowledge), tool=case.errand.tool.name if case.errand else ""),
         )
         call = case.errand if decision.act is Act.TOOL else None
-        return Advice(case=case, decision=decision, call=call)
+        nearest = max((hit.cosine for one in found for hit in one.hits[:1]), default=None)
+        return Advice(case=case, decision=decision, call=call, similarity=nearest)
 
     def _errand(self, question: Question, understood: Understood) -> Call | Ask | None:
         tenant = question.address.tenant

@@ -44,6 +44,7 @@ def said(advice: Advice, decision: Decision, *, made: bool = False, **facts: Fac
         confidence=decision.confidence,
         choices=decision.choices,
         **({} if decision.because == "answer" else {"because": decision.because}),
+        **({} if advice.similarity is None else {"similarity": round(advice.similarity, 4)}),
         **facts,
     )
     failed = Reason.ERROR if decision.because == "empty" and advice.case.people else None
@@ -53,8 +54,10 @@ def said(advice: Advice, decision: Decision, *, made: bool = False, **facts: Fac
 
 
 def source_of(decision: Decision, *, made: bool) -> Source:
-    """Where the text of a decision comes from."""
-    if decision.act is Act.HAND_OVER or (decision.because in _FIXED and not (made and decision.because == "small-talk")):
+    """Where the text of a decision comes from; with a hand-over, the text that people are shown."""
+    if decision.act is Act.HAND_OVER:
+        return Source.KNOWLEDGE if decision.passages else Source.FALLBACK
+    if decision.because in _FIXED and not (made and decision.because == "small-talk"):
         return Source.FALLBACK
     return Source.KNOWLEDGE if decision.verbatim or decision.because == "passage" or not made else Source.MODEL
 

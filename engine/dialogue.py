@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from engine import evidence, wordings
 from engine.answers import Answers
 from engine.decision import Act, Circumstances, Decision, ended, paragraphs
-from engine.handoff import Reason
+from engine.handoff import Reason, normal
 from engine.knowledge import Hit, Passage
 from engine.settling import claims_to_be_a_person, settle
 from engine.smalltalk import SmallTalk
@@ -165,12 +165,21 @@ def _found(understood: Understood, hits: Sequence[Sequence[Hit]], confidence: Se
         trusted = confidence[place] if place < len(confidence) else 0.0
         if understood.language and understood.language not in settings.encoder_languages:
             ranked, trusted = _by_letters(question, ranked, understood.language, settings)
-        if meant := [
-            hit for hit in ranked if question in understood.chosen and question in (topic(hit.passage), *hit.passage.questions)
-        ]:
+        if meant := _meant(question, ranked, chosen=question in understood.chosen):
             ranked, trusted = [*meant, *(hit for hit in ranked if hit not in meant)], 1.0
         found.append(_Found(question, tuple(ranked), trusted))
     return found
+
+
+def _meant(question: str, hits: Sequence[Hit], *, chosen: bool) -> list[Hit]:
+    """The hits that are meant, whatever the search is sure of: the topic that was chosen, or the answer to this very question.
+
+    A question that several answers have been given says nothing by itself.
+    """
+    if chosen:
+        return [hit for hit in hits if question in (topic(hit.passage), *hit.passage.questions)]
+    same = [hit for hit in hits if normal(question) in map(normal, hit.passage.questions)]
+    return same if len({hit.passage.text for hit in same}) == 1 else []
 
 
 def _by_letters(question: str, hits: Sequence[Hit], language: str, settings: Answers) -> tuple[list[Hit], float]:

@@ -79,7 +79,8 @@ class Responder:
         :raises ModelError: if the model cannot be had or run.
         :raises KnowledgeError: if a knowledge base is there and cannot be loaded: without it the model would invent.
         """
-        threading.Thread(target=language.load, name="language", daemon=True).start()
+        kept = settings.cache_dir.expanduser()
+        threading.Thread(target=language.load, args=(kept,), name="language", daemon=True).start()
         tools = load_tools(settings)
         loaded = cls(settings, client, Model.load(ensure(settings.model, settings), settings), staffed=staffed, tools=tools)
         with reachable():

@@ -159,6 +159,13 @@ def answered_note(reply: Reply, *, kind: str = "a", question: str = "", door: Se
     return kind + _SOURCES[reply.source] + _written(facts)
 
 
+def handed_note(answered: str, reason: str) -> str:
+    """What the trace is told of a turn that a person is to answer: the facts of the note of its reply, which was not sent."""
+    packed, _, told = answered[2:].partition(" ")
+    rest = {name: value for name, value in _json(told).items() if name != "reply"}
+    return f"h{packed} {msgspec.json.encode(rest | {'reason': reason}).decode()}"
+
+
 def sent_note(*, part: int, seconds: float, platform_id: str) -> str:
     """What the trace is told of a delivery that its platform took."""
     facts = {"send_ms": seconds * 1000} | ({"part": part} if part else {})
@@ -215,6 +222,8 @@ def _event(at: int, ids: str, kind: str, *, packed: str, text: str) -> Event:
             ended = facts.get("finish", 0)
             facts["finish"] = _FINISHES[ended] if ended in range(len(_FINISHES)) else ended
         return Event(at=at, kind=kind, messages=messages, facts=facts)
+    if kind == "h" and (told := _json(text)):
+        return Event(at=at, kind=kind, messages=messages, facts=_facts(packed) | told, text=str(told.pop("reason", "")))
     if kind in "onv":
         return Event(at=at, kind=kind, messages=messages, text=packed)
     return Event(at=at, kind=kind, messages=messages, facts=_facts(packed), text=text)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from connectors.contract import Times
-from connectors.platforms import table
+from connectors.platforms import staffed, table
 from engine.errors import StoreUnavailable
 from engine.generation import OnText, Request
 from engine.keys import Direction
@@ -32,6 +33,7 @@ from engine.pending import Pending
 from engine.responder import Responder
 from engine.settings import Settings
 from engine.store import connect_async
+from engine.tools_file import load as load_tools
 from tests.desk import Desk, reply
 from workers.answering import Answering
 from workers.delivering import Delivering
@@ -218,7 +220,9 @@ def mill(settings: Settings, model: Path | Gated, client: redis.Redis) -> Iterat
     loaded = model if isinstance(model, Gated) else Gated.load(model, settings)
     events = BatchEvents(Celery("tests", broker=settings.broker_url), "answer@tests")
     with cut_client(settings.redis_url, cuts) as own:
-        loop = Answering(settings, own, Responder(settings, own, loaded), name="answer@tests", events=events)
+        people = partial(staffed, settings=settings)
+        responder = Responder(settings, own, loaded, staffed=people, tools=load_tools(settings))
+        loop = Answering(settings, own, responder, name="answer@tests", events=events)
         try:
             yield Mill(loop, Desk(client, Lanes(settings)), cuts, loaded)
         finally:

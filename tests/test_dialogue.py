@@ -190,7 +190,7 @@ def test_a_section_goes_to_the_model_with_the_passages() -> None:
 
 
 def test_several_questions_are_answered_together() -> None:
-    asked = understood("How do I return an item? How long does a refund take?")
+    asked = understood("How can I return an item? How long do refunds take?")
     answer = decide(asked, [[hit(RETURNS)], [hit(REFUNDS)]], [0.9, 0.8], SETTINGS)
 
     assert answer.text.startswith(f"{RETURNS.text}\n\n{REFUNDS.text}\n\nSee also: ")

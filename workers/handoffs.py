@@ -11,6 +11,7 @@ from engine.messages import Action, Delivery, Owner, Reply, Role, Source, Turn
 from engine.moves import Lane, Outcome
 from engine.question import Question
 from engine.settings import Settings
+from engine.trail import handed_note
 
 
 def reason_of(question: Question, reply: Reply | None, settings: Settings) -> Reason | None:
@@ -32,7 +33,7 @@ def handed_over(outcome: Outcome, reason: Reason, settings: Settings, *, sender:
     hand = Hand(address=draft.address, owner=Owner.WAITING, reason=reason, deliveries=(post, *head), bridged=with_bridge)
     said = tuple(Turn.kept(Role.ASSISTANT, text, at=turn.at) if turn.role is Role.ASSISTANT else turn for turn in outcome.turns)
     record = outcome.record | {"state": "handed-over", "reason": reason, "text": text, "source": reply.source}
-    return replace(outcome, turns=said, deliveries=(), record=record, hand=hand, note=f"h {reason}")
+    return replace(outcome, turns=said, deliveries=(), record=record, hand=hand, note=handed_note(outcome.note, reason))
 
 
 def given_up(lane: Lane, outcome: Outcome, reason: str, settings: Settings) -> Outcome:
