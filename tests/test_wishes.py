@@ -1,9 +1,12 @@
 """What is asked of the bot itself."""
 
+import time
+
 import pytest
 
 from connectors.contract import HandOver, Stop
 from connectors.wishes import read
+from engine import wishes
 from tests.desk import message
 
 
@@ -35,3 +38,19 @@ def test_who_wants_a_person_gets_one(text: str) -> None:
 def test_a_question_stays_a_question(text: str) -> None:
     asked = message(text, "id")
     assert read(asked) is asked
+
+
+@pytest.mark.parametrize("piece", [" ", "\n", "\u00a0", " !", "i want ", "to ", "can i talk to a ", "ich möchte mit ", "我要"])
+def test_a_wish_is_looked_for_in_time_in_proportion_to_the_message(piece: str) -> None:
+    text = f"{piece * (2_000 // len(piece) - 1)}x"
+    begun = time.perf_counter()
+
+    assert not wishes.person(text)
+    assert not wishes.person_within(text)
+
+    assert time.perf_counter() - begun < 0.2
+
+
+def test_spaces_around_and_inside_a_wish_do_not_hide_it() -> None:
+    assert wishes.person("\n\n  I  want to\ttalk to\n a  human  \n\n please")
+    assert wishes.person_within("My lamp broke.\n\nI want   to talk\nto a human, it is urgent")
