@@ -53,6 +53,7 @@ def test_a_hit_is_explained_by_its_entries_and_features(cache: NearCache, chosen
     assert told["entries"][0]["question"] == ASKED
     assert {"feature", "value", "adds"} == set(told["features"][0])
     assert told["p"] >= told["threshold"]
+    assert told["digest"] == near_desk.digest(chosen, "acme")
 
 
 @pytest.mark.parametrize(

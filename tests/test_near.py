@@ -14,7 +14,7 @@ from engine.near import Answer, NearCache, NearKey, Outcome, Verdict, calibrated
 from engine.near_entry import LONGEST, Entry, packed
 from engine.near_index import ROUGH_FROM, NearIndex, highest, products
 from engine.near_store import NearStore
-from engine.near_threshold import CLASSES, NEVER, class_of, threshold
+from engine.near_threshold import CLASSES, ENOUGH, NEVER, class_of, threshold
 from engine.settings import Settings
 from tests.loops import Cuts, cut_client
 
@@ -235,6 +235,34 @@ def test_every_feature_is_explained_and_adds_up_to_the_probability(cache: NearCa
     assert told["p"] == pytest.approx(1 / (1 + np.exp(-(told["bias"] + sum(adds)))), abs=0.01)
     assert "order" not in str(told["barred"])
     assert cache.explain("acme", "en", "order 88421", unit(1))["barred"]
+
+
+def test_wrong_comparisons_make_the_threshold_of_their_tenant_stricter_and_of_no_other(
+    settings: Settings, cache: NearCache
+) -> None:
+    kept(cache)
+    verdict = dataclasses.replace(asked(cache), p=settings.near_threshold + 0.01)
+    for _ in range(5):
+        cache.confirm(verdict, right=False)
+    assert settings.near_threshold < cache.threshold("acme") < NEVER
+    assert cache.threshold("globex") == settings.near_threshold
+
+
+def test_comparisons_that_go_wrong_at_every_probability_stop_the_near_matches_of_a_tenant(cache: NearCache) -> None:
+    kept(cache)
+    verdict = asked(cache)
+    for p in CLASSES:
+        for _ in range(3):
+            cache.confirm(dataclasses.replace(verdict, p=p), right=False)
+    assert cache.threshold("acme") == NEVER
+    kept(cache, "How can I reset my password?")
+    assert asked(cache).outcome is Outcome.MISS
+
+
+@pytest.mark.parametrize("set_to", [0.5, 0.87, 0.95, 1.0])
+def test_few_right_comparisons_never_lower_a_threshold(set_to: float) -> None:
+    few = {class_of(0.995): ENOUGH - 1}
+    assert threshold(few, {}, start=set_to, target=0.015) >= set_to
 
 
 def test_without_comparisons_the_threshold_is_the_one_that_is_set(settings: Settings) -> None:

@@ -37,7 +37,7 @@ def explain(settings: Settings, question: str, tenant: str, spoken: str) -> dict
         told = near.explain(tenant, found, question, encoder.encode([question])[0])
     told["barred"] = told["barred"] or _BARS.get(kind, "")
     told["would_hit"] = bool(told["would_hit"]) and not told["barred"]
-    return {"question": question, "tenant": tenant, "language": found, **told}
+    return {"question": question, "tenant": tenant, "digest": digest(settings, tenant), "language": found, **told}
 
 
 def stats(settings: Settings) -> dict[str, Any]:
