@@ -18,6 +18,7 @@ from connectors.chatwoot_api import (
     PER_SECONDS,
     assign,
     by_agent,
+    has_buttons,
     is_before,
     listed,
     look,
@@ -25,17 +26,29 @@ from connectors.chatwoot_api import (
     marked,
     note,
     post,
+    said,
     shown,
     stop_typing,
 )
 from connectors.chatwoot_checks import checks
-from connectors.chatwoot_events import SCHEME, Message, StatusEvent, changed_by, delivery_of, inbound_of, is_for_us, probe
+from connectors.chatwoot_events import (
+    SCHEME,
+    Message,
+    StatusEvent,
+    changed_by,
+    chosen_in,
+    delivery_of,
+    inbound_of,
+    is_for_us,
+    probe,
+)
 from connectors.commonmark import to_markdown
 from connectors.contract import Acknowledgement, Check, Inbound, Notice, Ownership, Request, Taken, Times
 from connectors.links import Located, parts_of
 from connectors.signatures import verify
 from connectors.wishes import read
 from engine.accounts import ChatwootBot
+from engine.choices import plain
 from engine.errors import (
     DeliveryRefused,
     MalformedRequest,
@@ -44,7 +57,7 @@ from engine.errors import (
     Withdrawn,
 )
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, Media, Owner, Receipt
+from engine.messages import Action, Address, Delivery, Media, Owner, Receipt, Reply
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -118,6 +131,10 @@ class Chatwoot:
         address = delivery.reply.address
         return (Limit((NAME, address.tenant, address.channel, address.thread), MESSAGES, PER_SECONDS),)
 
+    def offers(self, reply: Reply) -> bool:
+        """Whether its inbox has buttons is seen when the reply is posted."""
+        return True
+
     async def send(self, delivery: Delivery) -> Receipt:
         """Post a reply while the conversation is still the bot's, or give it to the agents."""
         api, place = self._reach(delivery.reply.address)
@@ -130,7 +147,9 @@ class Chatwoot:
             raise Withdrawn("an agent has answered the conversation")
         if delivery.last:
             await stop_typing(api, place)
-        return Receipt(delivery=delivery.id, platform_id=await post(api, place, to_markdown(delivery.reply.text), mark=delivery.id))
+        reply = delivery.reply if has_buttons(seen) else plain(delivery.reply)
+        posted = await post(api, place, said(reply), mark=delivery.id)
+        return Receipt(delivery=delivery.id, platform_id=posted)
 
     async def find(self, delivery: Delivery) -> Receipt | None:
         """The reply among the last messages that the token may see.
@@ -182,10 +201,12 @@ class Chatwoot:
         return (Ownership(self._address(name, accounts[0], event.id), owner),)
 
     def _said(self, request: Request, event: str, message: Message) -> tuple[Inbound, ...]:
-        if not is_for_us(message):
-            return ()
         address = self._address(request.name, message.account.id, message.conversation.id)
         logical_id = f"{request.name}/{message.account.id}/{message.id}"
+        if event == "message_updated" and (choice := chosen_in(address, logical_id, message)):
+            return (read(choice),)
+        if not is_for_us(message):
+            return ()
         if event == "message_updated":
             return changed_by(address, logical_id, message, self._settings.media)
         delivery = delivery_of(request)
@@ -229,9 +250,9 @@ class Chatwoot:
         marks = {mark_of(message) for message in shown(seen or {})}
         text, note_mark = delivery.reply.text, f"{delivery.id}/note"
         if text and not marks & {delivery.id, note_mark}:
-            await post(api, place, to_markdown(text), mark=delivery.id)
+            await post(api, place, said(delivery.reply), mark=delivery.id)
         if note_mark not in marks:
-            await post(api, place, note(text), mark=note_mark, private=True)
+            await post(api, place, {"content": note(text)}, mark=note_mark, private=True)
         await assign(api, place, self._bots[delivery.reply.address.channel.partition("/")[0]].team_id)
         await api.call("POST", f"{place}/toggle_status", {"status": "open"})
         return receipt

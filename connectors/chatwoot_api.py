@@ -6,9 +6,10 @@ from typing import Any
 import structlog
 
 from connectors.api import Api
+from connectors.chatwoot_events import MARK
 from connectors.commonmark import to_markdown
 from engine.errors import DeliveryError, DeliveryRefused, RetryLater
-from engine.messages import Delivery, Receipt
+from engine.messages import Delivery, Receipt, Reply
 
 log = structlog.get_logger()
 
@@ -19,8 +20,8 @@ _TOO_MANY = "Too many messages"
 #: What Chatwoot says where the token of a bot may not look, `access_token_auth_helper.rb`; it answers 401 [S]. Bots may see a
 #: conversation in newer versions and may not list its messages in any.
 _NOT_FOR_BOTS = "not authorized for bots"
-#: Among the `content_attributes` of what we post.
-_MARK = "replymill_id"
+#: Channels that show `input_select`: the website's, and that of an API, whose client shows it [D].
+_WITH_BUTTONS = frozenset({"Channel::WebWidget", "Channel::Api"})
 
 
 async def look(api: Api, place: str) -> dict[str, Any] | None:
@@ -45,15 +46,25 @@ async def get(api: Api, path: str) -> Any:
         return None
 
 
-async def post(api: Api, place: str, text: str, *, mark: str, private: bool = False) -> str:
-    """Post a message; Chatwoot's id of it."""
-    content = {
-        "content": text,
-        "message_type": "outgoing",
-        "private": private,
-        "content_type": "text",
-        "content_attributes": {_MARK: mark},
-    }
+def has_buttons(seen: dict[str, Any] | None) -> bool:
+    """Whether a conversation is in an inbox that shows choices; other channels would show the text alone [D]."""
+    meta = seen.get("meta") if seen else None
+    return isinstance(meta, dict) and meta.get("channel") in _WITH_BUTTONS
+
+
+def said(reply: Reply) -> dict[str, Any]:
+    """The content of a reply, with its choices to press where it has any."""
+    content: dict[str, Any] = {"content": to_markdown(reply.text)}
+    if reply.choices:
+        items = [{"title": choice, "value": choice} for choice in reply.choices]
+        content |= {"content_type": "input_select", "content_attributes": {"items": items}}
+    return content
+
+
+async def post(api: Api, place: str, content: dict[str, Any], *, mark: str, private: bool = False) -> str:
+    """Post a message of that `content`; Chatwoot's id of it."""
+    plain = {"message_type": "outgoing", "private": private, "content_type": "text"}
+    content = {**plain, **content, "content_attributes": {MARK: mark, **content.get("content_attributes", {})}}
     try:
         found = await api.call("POST", f"{place}/messages", content)
     except DeliveryRefused as error:
@@ -98,7 +109,7 @@ def shown(conversation: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def mark_of(message: Any) -> str:
     """The delivery, or its step, that posted a message; empty where it was not ours."""
     attributes = message.get("content_attributes") if isinstance(message, dict) else None
-    return str(attributes.get(_MARK, "")) if isinstance(attributes, dict) else ""
+    return str(attributes.get(MARK, "")) if isinstance(attributes, dict) else ""
 
 
 def by_agent(message: Any) -> bool:

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from connectors.attachments import File, legible, written
+from connectors.bodies import well_formed
 from connectors.contract import Deletion, Edit, Inbound, Request
 from connectors.signatures import Clock, Scheme
+from engine.choices import LONGEST_CHOICE
 from engine.errors import NothingToAnswer
 from engine.messages import Address, InboundMessage, MediaKind
 
@@ -23,6 +25,9 @@ SCHEME = Scheme(
     timestamp_header="x-chatwoot-timestamp",
     clock=Clock.UNIX,
 )
+
+#: Among the `content_attributes` of what we post.
+MARK = "replymill_id"
 
 #: `file_type` of an attachment, `app/models/attachment.rb` [S].
 _KINDS = {"audio": MediaKind.VOICE, "image": MediaKind.IMAGE}
@@ -38,6 +43,8 @@ class Place(msgspec.Struct, frozen=True):
     #: As agents see it; unique within an account.
     id: int
     status: str
+    #: Whom it is with, among others.
+    meta: Any = None
 
 
 class Sender(msgspec.Struct, frozen=True):
@@ -92,6 +99,23 @@ def changed_by(address: Address, logical_id: str, message: Message, kinds: Colle
         return (Edit(inbound_of(address, message, (logical_id,), kinds)),)
     except NothingToAnswer:
         return ()
+
+
+def chosen_in(address: Address, logical_id: str, message: Message) -> InboundMessage | None:
+    """What a person chose below a message of ours, in a conversation that is the bot's: an update of that message says so."""
+    attributes = message.content_attributes or {}
+    submitted = attributes.get("submitted_values")
+    ours = MARK in attributes and message.message_type in ("outgoing", 1) and message.conversation.status == "pending"
+    first = submitted[0] if ours and isinstance(submitted, list) and submitted else None
+    value = (first.get("value") or first.get("title")) if isinstance(first, dict) else None
+    if not isinstance(value, str) or not value.strip():
+        return None
+    meta = message.conversation.meta
+    contact = meta.get("sender") if isinstance(meta, dict) else None
+    sender = str(contact.get("id") or "")[:64] if isinstance(contact, dict) else ""
+    # The message keeps what was chosen, whatever else is updated later: it is said once.
+    text = well_formed(value[:LONGEST_CHOICE]).strip()
+    return InboundMessage(address=address, sender=sender, text=text, dedupe_ids=(f"{logical_id}/choice",))
 
 
 def _content_changed(changed: Any) -> bool:

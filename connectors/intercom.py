@@ -8,9 +8,11 @@ import hashlib
 import hmac
 import re
 import secrets
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -24,11 +26,14 @@ from connectors.intercom_items import Item
 from connectors.links import Located
 from connectors.signatures import Scheme, verify
 from engine.accounts import IntercomApp
-from engine.errors import DeliveryRefused, RetryLater, Unclear, Withdrawn
+from engine.choices import listed
+from engine.errors import DeliveryError, DeliveryRefused, RetryLater, Unclear, Withdrawn
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, Media, Receipt
+from engine.messages import Action, Address, Delivery, Media, Receipt, Reply
 from engine.settings import Settings
 from engine.store import AsyncClient
+
+log = structlog.get_logger()
 
 #: Keyed by the app's client secret [R].
 SCHEME = Scheme(signature_header="x-hub-signature", prefix="sha1=", hash="sha1")
@@ -98,6 +103,9 @@ class Intercom:
         address = delivery.reply.address
         return (Limit((NAME, address.tenant, address.channel), REQUESTS // REQUESTS_EACH, PERIOD),)
 
+    def offers(self, reply: Reply) -> bool:
+        return True
+
     async def send(self, delivery: Delivery) -> Receipt:
         """Post a reply as the bot's admin, unless a person has the conversation; hand it over where that is asked.
 
@@ -113,7 +121,9 @@ class Intercom:
             await _assign(api, place, account)
         posted = ""
         if delivery.reply.text:
-            after = Item.of(await api.call("POST", f"{place}/reply", _comment(account, delivery.reply.text)))
+            text = listed(delivery.reply.text, delivery.reply.choices)
+            after = Item.of(await api.call("POST", f"{place}/reply", _comment(account, text)))
+            await _offer(api, place, account, delivery)
             posted = after.last.id if after.last else ""
             if handing and after.admin == account.admin_id:
                 await self._give_back(api, place, account)
@@ -185,6 +195,22 @@ def _taken_over(item: Item, account: IntercomApp, *, handing: bool) -> bool:
 
 def _comment(account: IntercomApp, text: str) -> dict[str, str]:
     return {"message_type": "comment", "type": "admin", "admin_id": account.admin_id, "body": to_html(text)}
+
+
+async def _offer(api: Api, place: str, account: IntercomApp, delivery: Delivery) -> None:
+    """Buttons below the text, which lists the choices already: they go by a message of their own, and not in every channel. [S]"""
+    if not delivery.reply.choices:
+        return
+    options = [{"text": choice, "uuid": _uuid(delivery.id, choice)} for choice in delivery.reply.choices]
+    asked = {"message_type": "quick_reply", "type": "admin", "admin_id": account.admin_id, "reply_options": options}
+    try:
+        await api.call("POST", f"{place}/reply", asked)
+    except DeliveryError as error:  # the text is there, and can be answered by typing
+        log.info("choices are shown as text alone", action="intercom.choices", delivery=delivery.id, reason=str(error))
+
+
+def _uuid(delivery: str, choice: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"replymill:{delivery}:{choice}"))
 
 
 async def _assign(api: Api, place: str, account: IntercomApp) -> None:

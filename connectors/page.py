@@ -17,7 +17,7 @@ from connectors.contract import Times
 from engine.errors import DecodeError, DeliveryRefused, RetryLater, StoreUnavailable
 from engine.keys import page, progress
 from engine.limits import Limit
-from engine.messages import Address, Delivery, InboundMessage, Receipt
+from engine.messages import Address, Delivery, InboundMessage, Receipt, Reply
 from engine.settings import Settings
 from engine.store import AsyncClient, Client, reachable
 
@@ -76,6 +76,10 @@ class Page:
 
     def limits(self, delivery: Delivery) -> Sequence[Limit]:
         return ()
+
+    def offers(self, reply: Reply) -> bool:
+        """The page has a button for each, whose press it sends as if it were typed."""
+        return True
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Add the reply to its session's stream and tell the web process."""

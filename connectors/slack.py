@@ -33,7 +33,7 @@ from engine.accounts import SlackApp
 from engine.errors import DeliveryRefused, RetryLater, StoreUnavailable
 from engine.lanes import Lanes
 from engine.limits import Limit
-from engine.messages import Address, Delivery, Media, Receipt
+from engine.messages import Address, Delivery, Media, Receipt, Reply
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -90,6 +90,10 @@ class Slack:
             Limit((NAME, address.tenant, name, place, channel), CHANNEL_LIMIT, 1.0),
             Limit((NAME, address.tenant, name, place), WORKSPACE_LIMIT, 60.0),
         )
+
+    def offers(self, reply: Reply) -> bool:
+        """A button shows the beginning of a long choice, and says all of it."""
+        return True
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Post a reply where the question was asked; a hand-over is its text in the same place."""

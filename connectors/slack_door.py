@@ -25,7 +25,7 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from connectors import slack_events
+from connectors import slack_events, slack_presses
 from connectors.bodies import read_object
 from connectors.contract import Deletion, Edit, Feedback, Ownership, Take
 from connectors.doors import headers_of
@@ -173,7 +173,13 @@ class Door:
             await ack(self._no_text, response_type="ephemeral")
 
     async def _action(self, body: dict[str, Any], ack: AsyncAck) -> None:
-        await self._settle(slack_events.feedback(body))
+        try:
+            said = slack_presses.read(self._account.name, self._account.tenant, body)
+        except UnparseableMessage as error:
+            await self._bury(msgspec.json.encode(body), body, str(error))
+            await ack()
+            return
+        await self._settle(said)
         await ack()
 
     async def _uninstall(self, place: str, event_id: str) -> None:

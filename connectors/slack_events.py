@@ -14,7 +14,7 @@ import msgspec
 from connectors import wishes
 from connectors.attachments import legible
 from connectors.bodies import read_as, well_formed
-from connectors.contract import Deletion, Edit, Feedback, Inbound, Notice, Stop
+from connectors.contract import Deletion, Edit, Inbound, Notice, Stop
 from connectors.slack_files import files_of
 from connectors.slack_text import addressed, readable
 from engine.errors import MalformedRequest, UnparseableMessage
@@ -24,6 +24,8 @@ NAME = "slack"
 
 #: The action of the buttons below a reply.
 FEEDBACK = "replymill_feedback"
+#: Begins the action of each button of choices; Slack wants them to differ.
+CHOICE = "replymill_choice_"
 
 #: Subtypes of messages that a person wrote; all others are joins, edits, reminders and the like.
 WRITTEN = (None, "file_share", "thread_broadcast")
@@ -213,14 +215,6 @@ def command(name: str, tenant: str, form: Mapping[str, Any]) -> tuple[Said, ...]
     address = place.address(channel, "" if channel.startswith("D") else ASKED + user)
     trigger = place.logical("command", place.id, well_formed(str(form.get("trigger_id", "")))[:256])
     return (Said(wishes.read(InboundMessage(address=address, sender=user, text=text, dedupe_ids=(trigger,)))),)
-
-
-def feedback(body: Mapping[str, Any]) -> tuple[Said, ...]:
-    """What a press of our buttons says."""
-    actions = body.get("actions")
-    pressed = [one for one in actions if isinstance(one, dict)] if isinstance(actions, list) else []
-    values = [str(one.get("value", "")).partition(":") for one in pressed if one.get("action_id") == FEEDBACK]
-    return tuple(Said(Feedback(turn, verdict)) for verdict, _, turn in values if verdict in ("up", "down") and turn)
 
 
 def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: bool, no_text: str) -> tuple[Said, ...]:

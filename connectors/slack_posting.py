@@ -9,7 +9,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from connectors import formatting
 from connectors.slack_calls import BLOCKS, OUTSIDE, fault, judged
-from connectors.slack_events import ASKED, FEEDBACK
+from connectors.slack_events import ASKED, CHOICE, FEEDBACK
+from engine.choices import listed
 from engine.errors import DeliveryRefused, Unclear
 from engine.messages import Action, Delivery, Receipt, Source
 
@@ -17,6 +18,8 @@ from engine.messages import Action, Delivery, Receipt, Source
 LONGEST_TEXT = 3_900
 #: Characters of a section block. [D]
 LONGEST_SECTION = 3_000
+#: Characters on a button; its value takes 2,000. [D]
+LONGEST_LABEL = 75
 #: The event type of our metadata, by which a message is known again.
 MARK = "replymill"
 #: Messages looked at in one call, and how many calls; Slack gives 15 at a time to some apps. [D]
@@ -54,13 +57,31 @@ def buttons(delivery: Delivery) -> dict[str, Any]:
     return {"type": "context_actions", "elements": [element]}
 
 
+def picks(delivery: Delivery) -> dict[str, Any]:
+    """https://docs.slack.dev/reference/block-kit/block-elements/button-element"""
+
+    def button(place: int, choice: str) -> dict[str, Any]:
+        label = choice if len(choice) <= LONGEST_LABEL else f"{choice[: LONGEST_LABEL - 1]}\u2026"
+        text = {"type": "plain_text", "text": label, "emoji": False}
+        return {"type": "button", "action_id": f"{CHOICE}{place}", "text": text, "value": choice}
+
+    return {"type": "actions", "elements": [button(place, choice) for place, choice in enumerate(delivery.reply.choices)]}
+
+
+def below(delivery: Delivery) -> list[dict[str, Any]]:
+    """The blocks below the text: the choices, or else the question what people think of it, or nothing."""
+    if delivery.reply.choices:
+        return [picks(delivery)]
+    return [buttons(delivery)] if rated(delivery) else []
+
+
 def content(delivery: Delivery) -> dict[str, Any]:
     """What a message says, its text first; with blocks that text is what notifications show."""
     called = f"{delivery.mention} " if delivery.mention else ""
-    said: dict[str, Any] = {"text": called + formatting.to_slack(delivery.reply.text)}
-    if rated(delivery):
+    said: dict[str, Any] = {"text": called + formatting.to_slack(listed(delivery.reply.text, delivery.reply.choices))}
+    if blocks := below(delivery):
         parts = formatting.split(delivery.reply.text, lambda part: len(formatting.to_slack(part)) <= LONGEST_SECTION)
-        said["blocks"] = [*(section(formatting.to_slack(part)) for part in parts), buttons(delivery)]
+        said["blocks"] = [*(section(formatting.to_slack(part)) for part in parts), *blocks]
     return said
 
 

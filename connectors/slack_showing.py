@@ -15,8 +15,9 @@ from slack_sdk.web.async_client import AsyncWebClient
 from connectors import formatting
 from connectors.slack_calls import judged
 from connectors.slack_events import ASKED, NAME
-from connectors.slack_posting import LONGEST_TEXT, PAGE, buttons, metadata, rated
+from connectors.slack_posting import LONGEST_TEXT, PAGE, below, metadata
 from connectors.slack_store import STREAM_LIFE, Kept
+from engine.choices import listed
 from engine.errors import DeliveryRefused, RetryLater, StoreUnavailable, Unclear
 from engine.limits import Limit
 from engine.messages import Delivery, Receipt
@@ -138,8 +139,8 @@ class Show:
             await _try(calls.chat_stopStream(channel=channel, ts=stream["ts"]))
             return None
         how: dict[str, Any] = {"markdown_text": whole.removeprefix(shown) or None, "metadata": metadata(delivery)}
-        if rated(delivery):
-            how["blocks"] = [buttons(delivery)]
+        if blocks := below(delivery):
+            how["blocks"] = blocks
         try:
             with judged():
                 await calls.chat_stopStream(channel=channel, ts=stream["ts"], **how)
@@ -153,7 +154,7 @@ class Show:
 
         :raises Unclear: neither is known to be so, and the message may be the reply.
         """
-        text = formatting.to_slack(delivery.reply.text)
+        text = formatting.to_slack(listed(delivery.reply.text, delivery.reply.choices))
         unclear: Unclear | None = None
         try:
             with judged():

@@ -200,6 +200,7 @@ def shown(found: PageEvent) -> dict[str, Any]:
         "id": found.delivery.id,
         "part": found.delivery.part,
         "text": reply.text,
+        "choices": reply.choices,
         "source": reply.source,
         "confidence": reply.confidence,
         "evidence": reply.evidence,

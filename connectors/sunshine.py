@@ -26,7 +26,7 @@ from connectors.sunshine_events import NAME, Conversation, Integration, address_
 from engine.accounts import SunshineApp
 from engine.errors import DeliveryRefused, MalformedRequest, Withdrawn
 from engine.limits import Limit
-from engine.messages import Action, Address, Delivery, Media, Receipt
+from engine.messages import Action, Address, Delivery, Media, Receipt, Reply
 from engine.settings import Settings
 from engine.store import AsyncClient
 
@@ -35,6 +35,8 @@ SCHEME = Scheme(signature_header="x-api-key", method=Method.SECRET)
 
 #: Characters of a text, and of the HTML that the platform makes of Markdown [S].
 LONGEST = 4_096
+#: Characters of the text of an action [R]; some of the channels behind it cut it sooner.
+LONGEST_ACTION = 128
 #: An earlier send is looked for in so many pages of the latest messages; a page has 100 [S].
 PAGES = 10
 #: In the metadata of each message of ours.
@@ -85,6 +87,9 @@ class Sunshine:
     def limits(self, delivery: Delivery) -> Sequence[Limit]:
         """No figure is published; where there are too many requests, 429 says so."""
         return ()
+
+    def offers(self, reply: Reply) -> bool:
+        return all(utf16(choice) <= LONGEST_ACTION for choice in reply.choices)
 
     async def send(self, delivery: Delivery) -> Receipt:
         address = delivery.reply.address
@@ -147,7 +152,7 @@ class Sunshine:
     async def _post(self, delivery: Delivery) -> Receipt:
         content = {
             "author": {"type": "business"},
-            "content": _content(delivery.reply.text),
+            "content": _content(delivery.reply.text) | _actions(delivery.reply.choices),
             "metadata": {MARK: delivery.id},
         }
         said = await self._call(delivery.reply.address, "POST", "/messages", content)
@@ -216,9 +221,14 @@ def _passed(account: SunshineApp, active: Integration | None) -> bool:
     return account.hand_over_to != _NEXT and active.known_as(account.hand_over_to)
 
 
-def _content(text: str) -> dict[str, str]:
+def _content(text: str) -> dict[str, Any]:
     """Text as it is where it has no formatting, Markdown otherwise."""
     return {"type": "text", "text": text} if to_plain(text) == text else {"type": "text", "markdownText": to_markdown(text)}
+
+
+def _actions(choices: Sequence[str]) -> dict[str, Any]:
+    """Replies to press: the person says their text. They are gone once something is said. [D]"""
+    return {"actions": [{"type": "reply", "text": choice, "payload": choice} for choice in choices]} if choices else {}
 
 
 def _fits(part: str) -> bool:

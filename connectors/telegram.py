@@ -27,13 +27,14 @@ from connectors.telegram_client import ALLOWED, Client
 from connectors.telegram_errors import judged, short
 from connectors.telegram_groups import check_group, open_topic, words
 from connectors.telegram_polling import Poller, Trouble, insist
-from connectors.telegram_posts import draft_id, fits, formatted, options_of, place_of, private, topic_of
-from connectors.telegram_updates import NAME, Me, pressed, read, translate
+from connectors.telegram_posts import LONGEST_LABEL, draft_id, fits, formatted, options_of, place_of, private, topic_of
+from connectors.telegram_presses import Presses, pressed
+from connectors.telegram_updates import NAME, Me, read, translate
 from connectors.telegram_watch import Watch
 from engine.accounts import TelegramBot
 from engine.errors import DeliveryRefused, MalformedRequest, RetryLater, SettingsError, Unclear, UnparseableMessage
 from engine.limits import Limit
-from engine.messages import Address, Delivery, Media, Receipt
+from engine.messages import Address, Delivery, Media, Receipt, Reply
 from engine.settings import PREFIX, Settings
 from engine.store import AsyncClient
 
@@ -46,10 +47,6 @@ SCHEME = Scheme(signature_header="x-telegram-bot-api-secret-token", method=Metho
 PER_BOT, PER_CHAT, PER_GROUP = 30, 1, 20
 #: Seconds until `typing` is shown again. [D] It lasts five.
 TYPING = 4.0
-#: Presses of buttons that wait to be answered; more are left without the answer, which nobody misses but the button's spinner.
-MOST_PRESSES = 1_000
-#: Seconds for the answer to a press: later it is of no use.
-PRESS_TIMEOUT = 5.0
 
 _TOKEN = re.compile(r"([0-9]{1,20}):[A-Za-z0-9_-]+")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -88,8 +85,7 @@ class Telegram:
         self._clients: dict[str, Client] = {}
         #: When `typing` was shown last, by `time.monotonic`.
         self._typed: dict[Address, float] = {}
-        #: Account and id of each press of a button; they are answered beside the taking.
-        self._presses: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MOST_PRESSES)
+        self._presses = Presses(self._client)
 
     # -- coming in ------------------------------------------------------------------------------------------------------------
 
@@ -119,7 +115,7 @@ class Telegram:
         async with asyncio.TaskGroup() as tasks:
             for name in self._bots:
                 tasks.create_task(self._attend(name, take))
-            tasks.create_task(self._answer_presses())
+            tasks.create_task(self._presses.answer())
 
     async def setup(self, account: TelegramBot) -> None:
         """Learn the bot's own name, set its webhook or take it away, and tell its commands.
@@ -179,18 +175,8 @@ class Telegram:
         if by_agent is not None:
             return by_agent
         found = translate(update, self._bots[name], no_text=self._settings.no_text, kinds=self._settings.media)
-        if (press := pressed(update)) and not self._presses.full():
-            self._presses.put_nowait((name, press))
+        self._presses.note(pressed(name, update))
         return found
-
-    async def _answer_presses(self) -> None:
-        """Telegram shows a button as busy until its press is answered."""
-        while True:
-            name, press = await self._presses.get()
-            try:
-                await self._client(name).answer_callback_query(press, text="Thank you.", read_timeout=PRESS_TIMEOUT)
-            except TelegramError as error:
-                log.debug("a press was not answered", action="telegram.press", account=name, reason=short(error))
 
     # -- going out ------------------------------------------------------------------------------------------------------------
 
@@ -205,6 +191,9 @@ class Telegram:
         if private(chat):
             return (in_chat, of_bot)
         return (Limit((NAME, address.tenant, name, chat, "minute"), PER_GROUP, 60), in_chat, of_bot)
+
+    def offers(self, reply: Reply) -> bool:
+        return all(len(choice) <= LONGEST_LABEL for choice in reply.choices)
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Post a reply; a hand-over is a text, as Telegram has nobody to give a chat to."""

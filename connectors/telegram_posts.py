@@ -20,6 +20,8 @@ LONGEST = 4_000
 MOST_ENTITIES = 100
 #: [D] Bytes of `callback_data`.
 LONGEST_PRESS = 64
+#: Characters on a button; a phone shows about so many of a row of its own.
+LONGEST_LABEL = 64
 
 _TAG = re.compile(r"<[^>]*>")
 _CHAT = re.compile(r"-?[0-9]{1,20}")
@@ -62,9 +64,19 @@ def options_of(chat: str, delivery: Delivery) -> dict[str, Any]:
     asked = delivery.reply.reference.rpartition("/")[2]
     if not private(chat) and delivery.part == 0 and asked.isdecimal():
         found["reply_parameters"] = ReplyParameters(int(asked), allow_sending_without_reply=True)
-    if delivery.last and delivery.reply.source not in (Source.FALLBACK, Source.AGENT):
+    if delivery.reply.choices:
+        found["reply_markup"] = _picks(delivery)
+    elif delivery.last and delivery.reply.source not in (Source.FALLBACK, Source.AGENT):
         found["reply_markup"] = _thumbs(delivery.turn)
     return found
+
+
+def _picks(delivery: Delivery) -> InlineKeyboardMarkup | None:
+    """A row for each choice, whose words are too long for the data of a press: that names their place."""
+    presses = {f"pick:{place}:{delivery.turn}": choice for place, choice in enumerate(delivery.reply.choices)}
+    if any(len(data.encode()) > LONGEST_PRESS for data in presses):
+        return None
+    return InlineKeyboardMarkup([[InlineKeyboardButton(choice, callback_data=data)] for data, choice in presses.items()])
 
 
 def _thumbs(turn: str) -> InlineKeyboardMarkup | None:

@@ -15,6 +15,7 @@ from connectors import wishes
 from connectors.attachments import File, legible, written
 from connectors.bodies import well_formed
 from connectors.contract import Edit, Feedback, Forget, HandOver, Inbound, Notice, Stop
+from connectors.telegram_presses import chosen
 from engine.accounts import TelegramBot
 from engine.errors import NothingToAnswer, Overloaded, UnparseableMessage
 from engine.messages import Address, InboundMessage, Media, MediaKind
@@ -91,7 +92,7 @@ def translate(update: Update, me: Me, *, no_text: str, kinds: Collection[MediaKi
     """
     with in_shape():
         if update.callback_query:
-            return _press(update.callback_query)
+            return _press(update, update.callback_query, me)
         message = update.message or update.edited_message
         heard = _heard(message, me) if message and from_a_person(message) else None
         if message is None or heard is None:
@@ -101,11 +102,6 @@ def translate(update: Update, me: Me, *, no_text: str, kinds: Collection[MediaKi
         if update.edited_message:
             return _edit(message, heard, address, ids)
         return _new(message, heard, address, ids, no_text=no_text)
-
-
-def pressed(update: Update) -> str:
-    """The id of a press of a button, which wants to be answered; empty where the update is none."""
-    return well_formed(str(update.callback_query.id)) if update.callback_query else ""
 
 
 @contextmanager
@@ -246,11 +242,23 @@ def _said(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...
     return InboundMessage(address=address, sender=str(sender), text=text, dedupe_ids=ids, media=heard.media)
 
 
-def _press(query: CallbackQuery) -> tuple[Inbound, ...]:
-    """A verdict counts if it comes from the person who was answered; in a group others see the buttons too."""
+def _press(update: Update, query: CallbackQuery, me: Me) -> tuple[Inbound, ...]:
+    """A choice is what whoever presses it says, as any member of a group may.
+
+    A verdict counts if it comes from the person who was answered; in a group others see the buttons too.
+    """
+    if (words := chosen(query)) and isinstance(query.message, Message) and not query.from_user.is_bot:
+        return (_picked(update, query.message, me, words, sender=whole(query.from_user.id)),)
     found = _PRESS.fullmatch(query.data or "")
     asked = getattr(query.message, "reply_to_message", None)
     foreign = asked is not None and asked.from_user is not None and asked.from_user.id != query.from_user.id
     if not found or foreign or query.from_user.is_bot:
         return ()
     return (Feedback(message_id=found[2], verdict=found[1]),)
+
+
+def _picked(update: Update, message: Message, me: Me, words: str, *, sender: int) -> Inbound:
+    """The words on a button as a message; pressed twice it is one."""
+    once = f"{me.id}/{whole(message.chat.id)}/{whole(message.message_id)}/choice-{sender}-{words}"
+    ids = (once[:256], f"{me.id}/{update.update_id}")
+    return wishes.read(InboundMessage(address=_address(message, me), sender=str(sender), text=words, dedupe_ids=ids))

@@ -23,10 +23,11 @@ from connectors.posting import guarded_client, post
 from connectors.signatures import STANDARD, sign, verify
 from connectors.webhook_fields import Content, is_message, read_content, read_id, short
 from connectors.webhook_schemes import Endpoint, endpoint_of
+from engine.choices import listed
 from engine.endpoints import WebhookEndpoint
 from engine.errors import DeliveryRefused, LaneFull, MalformedRequest, UnparseableMessage
 from engine.limits import Limit
-from engine.messages import Address, Delivery, InboundMessage, Receipt
+from engine.messages import Address, Delivery, InboundMessage, Receipt, Reply
 from engine.settings import Settings
 
 NAME = "webhook"
@@ -104,6 +105,10 @@ class Webhook:
     def limits(self, delivery: Delivery) -> Sequence[Limit]:
         return ()
 
+    def offers(self, reply: Reply) -> bool:
+        """The body carries them, and its text lists them for receivers that have no buttons."""
+        return True
+
     async def send(self, delivery: Delivery) -> Receipt:
         """Post a reply to the callback address of its endpoint; without one it can only be asked for by its id."""
         name = delivery.reply.address.channel
@@ -176,11 +181,12 @@ def _callback(delivery: Delivery) -> bytes:
         "ids": reply.in_reply_to,
         "in_reply_to": reply.reference.partition("/")[2],
         "conversation": reply.address.thread,
-        "text": reply.text,
+        "text": listed(reply.text, reply.choices),
         "source": reply.source,
         "confidence": reply.confidence,
         "evidence": reply.evidence,
         "part": delivery.part,
+        **({"choices": reply.choices, "prompt": reply.text} if reply.choices else {}),
         **({"action": delivery.action} if delivery.action else {}),
     }
     return msgspec.json.encode({"type": "reply.created", "timestamp": datetime.now(UTC).isoformat(), "data": data})

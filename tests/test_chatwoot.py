@@ -791,3 +791,48 @@ def test_the_doctors_own_event_is_taken_and_starts_nothing(door: Door, redis_cli
 
     assert door.http.post(path, content=request.body, headers=dict(request.headers)).status_code == 200
     assert redis_client.keys("rm:{0}:*") == []
+
+
+# -- choices ----------------------------------------------------------------------------------------------------
+
+TOPICS = ("Delivery time", "Refund status")
+
+
+def test_choices_are_items_to_select_on_a_website_and_a_list_elsewhere(chatwoot: SimulatedChatwoot, talk: Conversation) -> None:
+    sent(chatwoot, delivery("Which?", choices=TOPICS))
+    chatwoot.channel = "Channel::Email"
+    sent(chatwoot, delivery("Which?", part=1, choices=TOPICS))
+    chatwoot.shows = False
+    sent(chatwoot, delivery("Which?", part=2, choices=TOPICS))
+    buttons, listed, unseen = [message for message in talk.messages if message["message_type"] == 1]
+
+    assert (buttons["content"], buttons["content_type"]) == ("Which?", "input_select")
+    assert buttons["content_attributes"]["items"] == [{"title": choice, "value": choice} for choice in TOPICS]
+    for one in (listed, unseen):
+        assert (one["content_type"], one["content"]) == ("text", "Which?\n\n1. Delivery time\n2. Refund status")
+
+
+def test_what_is_chosen_is_what_the_customer_says_once(
+    door: Door, chatwoot: SimulatedChatwoot, talk: Conversation, redis_client: redis.Redis
+) -> None:
+    sent(chatwoot, delivery("Which?", choices=TOPICS))
+    chosen = chatwoot.chosen(talk, "Refund status")
+    for _ in range(2):
+        assert told(door, chatwoot, chosen).status_code == 200
+
+    assert waiting(door, redis_client) == ["Refund status"]
+    (found,) = parsed(chosen)
+    assert (found.sender, found.address) == ("11", ADDRESS)
+
+
+def test_only_a_choice_below_a_message_of_ours_in_our_conversation_counts(chatwoot: SimulatedChatwoot, talk: Conversation) -> None:
+    sent(chatwoot, delivery("Which?", choices=TOPICS))
+    chosen = chatwoot.chosen(talk, "Refund status")
+    for change in (
+        {"content_attributes": {**chosen["content_attributes"], "replymill_id": None} | {"submitted_values": []}},
+        {"content_attributes": {"submitted_values": [{"title": "x", "value": "x"}]}},
+        {"conversation": {**chosen["conversation"], "status": "open"}},
+        {"content_attributes": {"replymill_id": "a", "submitted_values": "x"}},
+        {"content_attributes": {"replymill_id": "a", "submitted_values": [{"value": 7}]}},
+    ):
+        assert parsed({**chosen, **change}) == ()

@@ -1,16 +1,29 @@
 """Choices as a numbered list and what an answer to them means."""
 
 import time
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.chatwoot import Chatwoot
+from connectors.freshchat import Freshchat
+from connectors.intercom import Intercom
+from connectors.offering import Offering, fitting
+from connectors.page import Page
+from connectors.slack import Slack
+from connectors.sunshine import Sunshine
+from connectors.telegram import Telegram
+from connectors.webhook import Webhook
+from connectors.zammad import Zammad
+from connectors.zendesk import Zendesk
 from engine.choices import LONGEST_CHOICE, MOST_CHOICES, chosen, listed, offered, tidy
 from engine.keys import Direction
-from engine.messages import Delivery, Entry, Owner, Reply, Role, Source
+from engine.messages import Action, Delivery, Entry, Owner, Reply, Role, Source
 from engine.moves import Lane
+from engine.settings import Settings
 from tests.desk import address, message
 from workers.outcomes import answered, parts_of
 
@@ -126,3 +139,18 @@ def test_only_the_last_part_of_a_long_reply_has_the_choices() -> None:
     parts = parts_of(Delivery(id="a-0", reply=clarifying("One", "Two")), ["begin", "middle", "end"])
 
     assert [part.reply.choices for part in parts] == [(), (), ("One", "Two")]
+
+
+@pytest.mark.parametrize("kind", [Chatwoot, Freshchat, Intercom, Page, Slack, Sunshine, Telegram, Webhook, Zammad, Zendesk])
+@pytest.mark.parametrize("action", Action)
+def test_choices_are_left_to_platforms_with_buttons_and_are_in_the_text_elsewhere(kind: Any, action: Action) -> None:
+    platform = kind(Settings()) if kind is Webhook else kind(Settings(), None)
+    delivery = Delivery(id="a-0", reply=clarifying("One", " Two  words ", "One"), action=action)
+    buttons = kind not in (Freshchat, Zammad, Zendesk) and action is Action.NONE
+
+    shown = fitting(delivery, platform).reply
+
+    assert (shown.text, shown.choices) == (("Which?", ("One", "Two words")) if buttons else ("Which?\n\n1. One\n2. Two words", ()))
+    assert isinstance(platform, Offering) == (kind not in (Freshchat, Zammad, Zendesk))
+    bare = Delivery(id="a-0", reply=clarifying())
+    assert fitting(bare, platform) is bare

@@ -709,3 +709,26 @@ def test_a_wish_for_a_person_travels_from_the_door_to_the_team(
 
     assert len(workspace.said(number)) == 1
     assert workspace.conversations[number]["team_assignee_id"] == TEAM
+
+
+# -- choices ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [None, Fault(status=400), Fault(drop=True)])
+def test_choices_are_a_list_and_buttons_below_it_where_those_can_be_had(workspace: IntercomSimulator, fault: Fault | None) -> None:
+    headers_and_body = workspace.begin()
+    number = number_of(headers_and_body[1])
+    asked = Reply(in_reply_to=("a",), address=address(number), text="Which?", source=Source.FALLBACK, choices=("One", "Two"))
+    workspace.go_wrong("/reply", None, fault)
+
+    async def sending() -> None:
+        platform = Intercom(with_app(Settings(), workspace.url), None)
+        assert platform.offers(asked)
+        assert (await platform.send(Delivery(id="a-0", reply=asked))).platform_id
+        await platform.close()
+
+    asyncio.run(sending())
+    posted = workspace.to("/reply")
+    assert posted[0].body["body"].count("<li>") == 2
+    assert len(posted) == 2
+    assert workspace.offered.get(number, []) == ([["One", "Two"]] if fault is None else [])

@@ -617,3 +617,20 @@ def test_neither_cookie_nor_tab_alone_makes_a_session() -> None:
 
     assert len(sessions) == 4
     assert all(len(session) == 32 for session in sessions)
+
+
+def test_choices_are_buttons_that_say_their_text(door: Door, worker: Worker, context: BrowserContext) -> None:
+    tab = context.new_page()
+    tab.goto(door.url)
+    tab.get_by_label("Your message").fill("My order")
+    tab.keyboard.press("Enter")
+    topics = ("Delivery time", "Refund <b>status</b>", "A question about something that takes many more words than the others do")
+    worker.answer(worker.claim(), "What would you like to know?", source=Source.FALLBACK, choices=topics)
+    group = tab.get_by_role("group", name="Choose one, or type your answer")
+    expect(group.get_by_role("button")).to_have_text(list(topics))
+
+    group.get_by_role("button", name="Refund").click()
+
+    assert worker.claim().text == "Refund <b>status</b>"
+    expect(tab.locator("li.mine .bubble").last).to_contain_text("Refund <b>status</b>")
+    expect(group.get_by_role("button").first).to_be_disabled()

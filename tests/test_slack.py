@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
+import msgspec
 import pytest
 import redis
 import redis.asyncio
@@ -20,8 +21,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from connectors import slack_events
-from connectors.contract import Askable, Deletion, Edit, Feedback, Hosting, Listening, Notice, Showing, Stop
+from connectors import slack_events, slack_presses
+from connectors.contract import Askable, Deletion, Edit, Feedback, HandOver, Hosting, Listening, Notice, Showing, Stop
 from connectors.signatures import verify
 from connectors.simulators.server import Fault
 from connectors.simulators.slack import Slack as SlackServer
@@ -323,10 +324,11 @@ def test_a_press_of_our_buttons_is_feedback_on_the_turn() -> None:
     def pressed(action_id: str, value: str) -> dict[str, Any]:
         return {"type": "block_actions", "actions": [{"action_id": action_id, "value": value}]}
 
-    (said,) = slack_events.feedback(pressed("replymill_feedback", "up:abc-1"))
+    (said,) = slack_presses.read("acme", "acme", pressed("replymill_feedback", "up:abc-1"))
 
     assert said.inbound == Feedback("abc-1", "up")
-    assert slack_events.feedback(pressed("other", "up:abc-1")) == slack_events.feedback(pressed("replymill_feedback", "x")) == ()
+    for other in (pressed("other", "up:abc-1"), pressed("replymill_feedback", "x")):
+        assert slack_presses.read("acme", "acme", other) == ()
 
 
 def test_the_wish_for_a_person_or_an_end_is_heard() -> None:
@@ -606,6 +608,7 @@ def test_the_doctor_is_told_whether_the_token_works_and_what_it_lacks(settings: 
 def delivery(text: str = "It is **on** its way.", *, channel: str = CHANNEL, thread: str = ROOT, **fields: Any) -> Delivery:
     address = Address(platform="slack", tenant="acme", channel=f"acme/T1/{channel}", thread=thread)
     reply = Reply(in_reply_to=("m1",), address=address, text=text, source=fields.pop("source", Source.MODEL))
+    reply = msgspec.structs.replace(reply, choices=fields.pop("choices", ()))
     return Delivery(**{"id": "turn-1-0", "reply": reply, "parts": 1, **fields})
 
 
@@ -863,3 +866,48 @@ def test_a_reply_whose_fate_is_unclear_is_looked_for_and_never_sent_twice(
 
     assert sorted(one["thread_ts"] for one in slack.messages[CHANNEL]) == threads
     assert len(slack.to("/conversations.replies")) == 2
+
+
+# -- choices ----------------------------------------------------------------------------------------------------
+
+TOPICS = ("Delivery time", "Refund status", "x" * 200)
+
+
+def press(choice: str = TOPICS[1], *, channel: str = CHANNEL, user: str = ANNA, **message: Any) -> dict[str, Any]:
+    action = {"type": "button", "action_id": "replymill_choice_1", "block_id": "b", "value": choice, "action_ts": "1.2"}
+    where = {"channel": {"id": channel}, "message": {"ts": "1700000002.000300", **message}}
+    return {"type": "block_actions", "team": {"id": TEAM}, "user": {"id": user}, "actions": [action], **where}
+
+
+def test_choices_are_buttons_below_the_text_and_a_list_for_notifications(settings: Settings, slack: SlackServer) -> None:
+    sent(settings, slack, delivery("Which?", choices=TOPICS))
+    said = slack.to("/chat.postMessage")[0].body
+    (question, actions) = said["blocks"]
+
+    assert question["text"]["text"] == "Which?"
+    assert actions["type"] == "actions"
+    assert [element["value"] for element in actions["elements"]] == list(TOPICS)
+    assert [element["text"]["text"] for element in actions["elements"]] == [*TOPICS[:2], "x" * 74 + "\u2026"]
+    assert len({element["action_id"] for element in actions["elements"]}) == 3
+    assert "2. Refund status" in said["text"]
+
+
+def test_a_press_of_a_choice_is_what_the_person_says_where_the_choices_stand() -> None:
+    (in_thread,) = slack_presses.read("acme", "acme", press(thread_ts=ROOT))
+    (direct_,) = slack_presses.read("acme", "acme", press(channel=DIRECT, thread_ts=ROOT))
+    (wish,) = slack_presses.read("acme", "acme", press("Talk to a person"))
+
+    assert isinstance(in_thread.inbound, InboundMessage)
+    assert (in_thread.inbound.text, in_thread.inbound.sender) == ("Refund status", ANNA)
+    assert in_thread.inbound.address == only(mention()).address
+    assert direct_.inbound.address == only(direct()).address  # type: ignore[union-attr]
+    assert (in_thread.thread, in_thread.below, direct_.below) == (None, "", ROOT)
+    assert isinstance(wish.inbound, HandOver)
+
+
+def test_a_choice_that_is_pressed_twice_is_one_message(door: Door, redis_client: redis.Redis) -> None:
+    for _ in range(2):
+        assert post(door, {"payload": json.dumps(press(thread_ts=ROOT))}, form=True).status_code == 200
+    assert post(door, {"payload": json.dumps(press(thread_ts=ROOT, ts="x"))}, form=True).status_code == 200
+
+    assert questions(redis_client) == ["Refund status"]

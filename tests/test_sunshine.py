@@ -11,6 +11,7 @@ from email.utils import format_datetime
 from typing import Any, TypeVar
 
 import httpx
+import msgspec
 import pytest
 import redis
 import structlog
@@ -704,3 +705,30 @@ def test_a_switchboard_that_does_not_answer_leaves_the_key_as_it_was_found(app: 
 
         assert (key.ok, board.ok) == (True, False)
         assert found in board.found
+
+
+# -- choices ----------------------------------------------------------------------------------------------------
+
+
+def test_choices_are_replies_to_press_and_a_press_is_a_message() -> None:
+    with SunshineSimulator() as app:
+        talk = app.open(PLACE)
+        asked = Reply(in_reply_to=("a",), address=TALK, text="Which?", source=Source.FALLBACK, choices=("Delivery time", "Refund"))
+
+        async def sending() -> None:
+            platform = Sunshine(with_app(Settings(), base_url=app.url))
+            assert platform.offers(asked)
+            assert not platform.offers(msgspec.structs.replace(asked, choices=("x" * 129,)))
+            await platform.send(Delivery(id="a-0", reply=asked))
+            await platform.close()
+
+        asyncio.run(sending())
+    (message,) = talk.messages
+    assert message["content"]["text"] == "Which?"
+    assert message["content"]["actions"] == [
+        {"type": "reply", "text": choice, "payload": choice} for choice in ("Delivery time", "Refund")
+    ]
+    pressed = said("Refund")
+    pressed["payload"]["message"]["content"]["payload"] = "Refund"
+    (found,) = parsed(pressed)
+    assert found.text == "Refund"

@@ -881,7 +881,8 @@ def delivery(
     **fields: Any,
 ) -> Delivery:
     address = Address(platform="telegram", tenant="shop", channel=f"{account}/{chat}", thread=thread)
-    reply = Reply(in_reply_to=("first",), address=address, text=text, source=source, reference=reference)
+    choices = fields.pop("choices", ())
+    reply = Reply(in_reply_to=("first",), address=address, text=text, source=source, reference=reference, choices=choices)
     return Delivery(**{"id": "AAAAAAAAAAAAAAAAAAAAAAAAAA-0-0", "reply": reply, **fields})
 
 
@@ -1269,3 +1270,52 @@ def test_a_probe_of_the_doctor_is_taken_and_starts_nothing() -> None:
     SHOP.verify(request)
     assert SHOP.parse(request) == ()
     assert Telegram(with_bot(Settings(), webhook_secret=""), None).probes() == {}
+
+
+# -- choices ----------------------------------------------------------------------------------------------------
+
+TOPICS = ("Delivery time", "Refund status")
+
+
+def test_choices_are_rows_of_buttons_that_name_their_place(bot: Settings, telegram: SimulatedTelegram) -> None:
+    sends(bot, delivery("Which?", choices=TOPICS), telegram=telegram)
+    (sent,) = telegram.sent
+    rows = sent["reply_markup"]["inline_keyboard"]
+
+    assert (sent["seen"], [[button["text"] for button in row] for row in rows]) == (
+        "Which?",
+        [["Delivery time"], ["Refund status"]],
+    )
+    assert [row[0]["callback_data"] for row in rows] == [f"pick:{place}:AAAAAAAAAAAAAAAAAAAAAAAAAA-0" for place in (0, 1)]
+    assert SHOP.offers(delivery(choices=TOPICS).reply)
+    assert not SHOP.offers(delivery(choices=("x" * 65,)).reply)
+
+
+def test_a_press_of_a_choice_is_what_the_person_says_once_and_takes_the_buttons_away(
+    door: Door, telegram: SimulatedTelegram, redis_client: redis.Redis
+) -> None:
+    sends(door.settings, delivery("Which?", choices=TOPICS), telegram=telegram)
+    press = telegram.picks("Refund status")
+    again = telegram.picks("Refund status")  # another press, with ids of its own
+    for update_ in (press, press, again):
+        assert push(door, update_).status_code == 200
+    wait_for(lambda: telegram.sent[0]["reply_markup"] is None)
+    (name,) = redis_client.keys("rm:*:in:q:*")
+    (said,) = [InboundMessage.decode(raw.partition(b"\n")[2]) for raw in redis_client.lrange(name, 0, -1)]
+
+    assert (said.text, said.sender, said.address.channel) == ("Refund status", "42", "shop/42")
+    assert push(door, press, secret="wrong-secret").status_code == 401
+
+
+def test_any_member_of_a_group_may_choose_and_a_message_that_is_shown_no_more_says_nothing() -> None:
+    keyboard = {"inline_keyboard": [[{"text": "Talk to a person", "callback_data": "pick:0:t-0"}]]}
+    below = by_me("Which?") | {"reply_markup": keyboard, "reply_to_message": MAKER.message("hello", chat=GROUP, sender=43)}
+
+    (found,) = parsed(MAKER.press("pick:0:t-0", sender=42, message=below))
+    assert isinstance(found, HandOver)
+    assert found.address.channel == f"shop/{GROUP}"
+    assert parsed(MAKER.press("pick:1:t-0", message=below)) == ()
+    assert parsed(MAKER.press("pick:0:t-0")) == ()
+    assert (
+        parsed(MAKER.press("pick:0:t-0", message={"message_id": 1, "date": 0, "chat": {"id": GROUP, "type": "supergroup"}})) == ()
+    )

@@ -478,3 +478,12 @@ def test_a_secret_of_every_allowed_length_works_both_ways() -> None:
         raw = json.dumps(FLAT).encode()
         platform = Webhook(with_endpoint(Settings(), secrets=(secret,), callback_secret=secret))
         platform.verify(Request("shop", signed(raw, "msg_1", secret=secret), raw))
+
+
+def test_a_callback_carries_choices_and_lists_them_in_its_text() -> None:
+    address = Address(platform="webhook", tenant="acme", channel="shop", thread="c")
+    asked = Reply(in_reply_to=("a",), address=address, text="Which?", source=Source.FALLBACK, choices=("One", "Two"))
+    said = json.loads(_callback(Delivery(id="a-0", reply=asked)))["data"]
+
+    assert (said["text"], said["prompt"], said["choices"]) == ("Which?\n\n1. One\n2. Two", "Which?", ["One", "Two"])
+    assert "choices" not in json.loads(_callback(Delivery(id="a-0", reply=msgspec.structs.replace(asked, choices=()))))["data"]

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from engine.accounts import SlackApp
+from engine.choices import listed
 from engine.settings import Settings, describe
 from workers import (
     cache_commands,
@@ -121,9 +122,10 @@ def ask(question: Annotated[str, typer.Argument(help="What a customer would ask.
     with shown.waiting("Waiting for the reply"):
         reply = part("console").ask(chosen, question)
     if as_json:
-        print_json({"text": reply.text, "source": reply.source, "evidence": reply.evidence, "trace": reply.trace})
+        told = {"text": reply.text, "source": reply.source, "evidence": reply.evidence, "trace": reply.trace}
+        print_json(told | ({"choices": reply.choices} if reply.choices else {}))
     else:
-        print(reply.text)
+        print(listed(reply.text, reply.choices))
 
 
 @app.command()

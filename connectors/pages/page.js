@@ -163,6 +163,7 @@ function reply(data) {
   const item = {
     who: "theirs",
     text: data.text,
+    choices: data.choices,
     source: data.source,
     trace: data.trace,
     acceptedMs: first?.acceptedMs,
@@ -223,7 +224,27 @@ function paint(item, node) {
   bubble.append(said, item.text);
   node.replaceChildren(bubble);
   if (item.error) node.append(failure(item, node));
+  if (item.choices?.length) node.append(choices(item));
   if (item.who === "theirs") node.append(facts(item));
+}
+
+// A press says the choice's own text, as if it were typed; below an older reply too.
+function choices(item) {
+  const box = element("div", "choices");
+  box.setAttribute("role", "group");
+  box.setAttribute("aria-label", "Choose one, or type your answer");
+  item.choices.forEach((choice) => {
+    const button = element("button", "", choice);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      box.querySelectorAll("button").forEach((one) => (one.disabled = true));
+      button.classList.add("chosen");
+      say(choice);
+      field.focus();
+    });
+    box.append(button);
+  });
+  return box;
 }
 
 function failure(item, node) {
@@ -329,11 +350,15 @@ composer.addEventListener("submit", (event) => {
   event.preventDefault();
   const text = field.value.trim();
   if (!text) return;
-  const item = { who: "mine", text: text.toWellFormed?.() ?? text, id: randomId(), error: "" };
   field.value = "";
   grow();
-  send(item, add(item));
+  say(text);
 });
+
+function say(text) {
+  const item = { who: "mine", text: text.toWellFormed?.() ?? text, id: randomId(), error: "" };
+  send(item, add(item));
+}
 
 field.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {

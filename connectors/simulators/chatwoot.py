@@ -50,6 +50,8 @@ class SimulatedChatwoot(Simulator):
         #: Whether a bot's token may see a conversation (newer versions), and list its messages (a user's token only).
         self.shows, self.lists = True, False
         self.per_minute = 200
+        #: Of the one inbox.
+        self.channel = "Channel::WebWidget"
         #: Told to everybody.
         self.version = "4.13.0"
         #: What an administrator sees of the account's bots; None: the token is no administrator's.
@@ -79,6 +81,13 @@ class SimulatedChatwoot(Simulator):
         """A customer writes; the event it makes."""
         message = self._kept(conversation, content, message_type=0, **fields)
         return self.event("message_created", conversation, message)
+
+    def chosen(self, conversation: Conversation, title: str) -> dict[str, Any]:
+        """The customer chooses below the last message that has choices; the event it makes."""
+        message = next(one for one in reversed(conversation.messages) if one["content_type"] == "input_select")
+        item = next(one for one in message["content_attributes"]["items"] if one["title"] == title)
+        message["content_attributes"]["submitted_values"] = [item]
+        return self.event("message_updated", conversation, message)
 
     def answered(self, conversation: Conversation, content: str) -> dict[str, Any]:
         """An agent answers the customer; the event it makes. A conversation of a bot stays pending."""
@@ -140,6 +149,7 @@ class SimulatedChatwoot(Simulator):
             "id": conversation.id,
             "status": conversation.status,
             "messages": conversation.messages[-1:],
+            "meta": {"channel": self.channel, "sender": {"id": 11, "name": "Anna", "type": "contact"}},
             "last_non_activity_message": spoken[-1] if spoken else None,
             "inbox_id": 3,
         }
@@ -189,7 +199,7 @@ class SimulatedChatwoot(Simulator):
         ]
         if faults:
             return web.json_response({"error": f"Validation failed: {', '.join(faults)}"}, status=422)
-        kept = {"private": content["private"], "content_attributes": content["content_attributes"]}
+        kept = {name: content[name] for name in ("private", "content_type", "content_attributes")}
         return self._kept(conversation, content["content"], message_type=1, **kept)
 
     def _toggle_status(self, conversation: Conversation, content: dict[str, Any]) -> Any:

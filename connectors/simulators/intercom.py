@@ -24,6 +24,8 @@ class IntercomSimulator(Simulator):
         self._numbers = itertools.count(1000)
         #: By id, as the API shows them.
         self.conversations: dict[str, dict[str, Any]] = {}
+        #: What there was to press, by conversation.
+        self.offered: dict[str, list[list[str]]] = {}
         #: Whether a conversation that nobody has is assigned to whoever replies, as many workspaces are set.
         self.assigns_replies = False
 
@@ -123,6 +125,13 @@ class IntercomSimulator(Simulator):
         if refused := self._refused(request):
             return refused
         asked, found = await request.json(), self.conversations[request.match_info["id"]]
+        if asked.get("message_type") == "quick_reply":
+            options = asked.get("reply_options") or [{}]
+            if asked.get("type") != "admin" or not all(one.get("text") and one.get("uuid") for one in options):
+                return _errors(400, "parameter_invalid")
+            self._add(found["id"], None, {"type": "admin", "id": asked["admin_id"]}, part_type="quick_reply")
+            self.offered.setdefault(found["id"], []).append([one["text"] for one in options])
+            return self._conversation(request)
         if asked.get("message_type") not in {"comment", "note"} or asked.get("type") != "admin" or not asked.get("body"):
             return _errors(400, "parameter_invalid")
         self._add(found["id"], asked["body"], {"type": "admin", "id": asked["admin_id"]}, part_type=asked["message_type"])

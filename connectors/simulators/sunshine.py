@@ -16,7 +16,7 @@ KEY_SECRET = "a-secret-of-the-api-key"  # noqa: S105 - of the simulation
 WEBHOOK_SECRET = "the-shared-secret-of-the-webhook"  # noqa: S105 - of the simulation
 BOARD = "5ef21b86e933b7355c11c600"
 OURS, AGENTS = "replymill", "zd-agentWorkspace"
-_MOST_TEXT = 4_096
+_MOST_TEXT, _MOST_ACTION = 4_096, 128
 
 
 @dataclass
@@ -146,6 +146,9 @@ class SunshineSimulator(Simulator):
         content = asked["content"]
         if len(content.get("text") or content.get("markdownText") or "") > _MOST_TEXT:
             return web.json_response({"errors": [{"code": "bad_request", "title": "text is too long"}]}, status=400)
+        for action in content.get("actions", ()):
+            if action.get("type") != "reply" or not 0 < len(action.get("text", "")) <= _MOST_ACTION or "payload" not in action:
+                return web.json_response({"errors": [{"code": "bad_request", "title": "Invalid action"}]}, status=400)
         message = {"id": f"message-{next(self._ids)}", **asked}
         talk.messages.append(message)
         return web.json_response({"messages": [message]}, status=201)

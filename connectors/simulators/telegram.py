@@ -13,7 +13,7 @@ import httpx
 from aiohttp import web
 
 from connectors.simulators.server import Simulator
-from connectors.simulators.telegram_markup import Refused, visible
+from connectors.simulators.telegram_markup import Refused, buttons_of, made, visible
 
 #: How far ahead of the newest update an offset may be. [S] tdlib's TQueue.
 _FAR = 10
@@ -126,6 +126,7 @@ class SimulatedTelegram(Simulator):
             "sendChatAction": self._act,
             "sendMessageDraft": self._draft,
             "answerCallbackQuery": self._answer,
+            "editMessageReplyMarkup": self._edit_markup,
             "getFile": self._get_file,
         }
         method = request.match_info["method"]
@@ -196,9 +197,8 @@ class SimulatedTelegram(Simulator):
             raise Refused(400, "Bad Request: message text is empty")
         if len(seen.encode("utf-16-le")) // 2 > _LONGEST:
             raise Refused(400, "Bad Request: message is too long")
-        for row in (asked.get("reply_markup") or {}).get("inline_keyboard", []):
-            if any(len(button["callback_data"].encode()) > _LONGEST_DATA for button in row):
-                raise Refused(400, "Bad Request: BUTTON_DATA_INVALID")
+        if any(len(button["callback_data"].encode()) > _LONGEST_DATA for button in buttons_of(asked)):
+            raise Refused(400, "Bad Request: BUTTON_DATA_INVALID")
         self.sent.append({**asked, "text": text, "seen": seen})
         self.took_effect(self.sent[-1])
         self._next_message += 1
@@ -240,6 +240,21 @@ class SimulatedTelegram(Simulator):
             raise Refused(400, "Bad Request: query is too old and response timeout expired or query ID is invalid")
         self.answered.append(asked["callback_query_id"])
         return True
+
+    def _edit_markup(self, asked: dict[str, Any]) -> Any:
+        found = next((one for one in self.sent if one["message_id"] == asked.get("message_id")), None)
+        if found is None:
+            raise Refused(400, "Bad Request: message to edit not found")
+        if found.get("reply_markup") == asked.get("reply_markup"):
+            raise Refused(400, "Bad Request: message is not modified")
+        found["reply_markup"] = asked.get("reply_markup")
+        return made(found, self.id)
+
+    def picks(self, words: str, *, sender: int = 42) -> dict[str, Any]:
+        """Somebody presses the button with these words below the latest message that has it."""
+        shown = ((sent, button) for sent in reversed(self.sent) for button in buttons_of(sent) if button["text"] == words)
+        sent, button = next(shown)
+        return self.press(button["callback_data"], sender=sender, message=made(sent, self.id))
 
     def _chat(self, asked: dict[str, Any]) -> int:
         chat = asked.get("chat_id", 0)

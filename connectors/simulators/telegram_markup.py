@@ -1,7 +1,9 @@
 """Telegram's HTML, as strictly read as Telegram reads it; and how the simulated Bot API refuses."""
 
 import html
+import time
 from html.parser import HTMLParser
+from typing import Any
 
 #: Elements of Telegram's HTML.
 _ELEMENTS = {"b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "code", "pre", "a", "blockquote", "tg-spoiler", "span"}
@@ -62,3 +64,18 @@ class _Reader(HTMLParser):
 
 def _unparsable(why: str) -> Refused:
     return Refused(400, f"Bad Request: can't parse entities: {why}")
+
+
+def buttons_of(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The inline buttons below a message."""
+    return [button for row in (message.get("reply_markup") or {}).get("inline_keyboard", []) for button in row]
+
+
+def made(sent: dict[str, Any], bot: int) -> dict[str, Any]:
+    """What was sent, as the message that Telegram shows."""
+    chat = {"id": sent["chat_id"], "type": "private" if sent["chat_id"] > 0 else "supergroup"}
+    author = {"id": bot, "is_bot": True, "first_name": "Shop"}
+    markup = {"reply_markup": sent["reply_markup"]} if sent.get("reply_markup") else {}
+    topic = {"message_thread_id": sent["message_thread_id"], "is_topic_message": True} if sent.get("message_thread_id") else {}
+    message = {"message_id": sent["message_id"], "date": int(time.time()), "chat": chat, "from": author, "text": sent["seen"]}
+    return message | markup | topic
