@@ -5,9 +5,11 @@ What is looked up costs one pass of the encoder for the whole batch. Without a k
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from engine import dialogue, language
 from engine.dialogue import Act, Circumstances, Decision
+from engine.errors import KnowledgeAway
 from engine.knowledge_base import Found, Knowledge
 from engine.messages import Address
 from engine.question import Question
@@ -15,6 +17,8 @@ from engine.settings import Settings
 from engine.tools import Ask, Call, Tools
 from engine.understanding import Kind, Understood
 
+#: Seconds until a turn is tried again whose knowledge is out of reach.
+LATER = 2.0
 #: Hits that are looked at for one question.
 HITS = 10
 
@@ -76,6 +80,13 @@ class Advice:
         return self.case.question
 
 
+@dataclass(frozen=True, kw_only=True)
+class Later:
+    """A turn that nothing is said to yet: the knowledge it needs is out of reach, and without it the model would invent."""
+
+    question: Question
+
+
 class Adviser:
     """What one worker knows, beside its model."""
 
@@ -101,26 +112,34 @@ class Adviser:
             knowledge=self._knowledge.version(address.tenant),
         )
 
-    def advise(self, cases: Sequence[Case]) -> dict[str, Advice]:
-        """What is to be done about each, by the key of its turn.
-
-        :raises StoreUnavailable: if the knowledge base is on a vector server and that is away.
-        """
+    def advise(self, cases: Sequence[Case]) -> dict[str, Advice | Later]:
+        """What is to be done about each, by the key of its turn."""
         found = self._look_up(cases)
         return {case.question.key: self._decide(case, found.get(case.question.key, [])) for case in cases}
 
-    def _look_up(self, cases: Sequence[Case]) -> dict[str, list[Found]]:
-        """What was found for each question of each case that is searched, by tenant and language."""
-        searched = [case for case in cases if case.searched]
-        self._knowledge.prepare([question for case in searched for question in case.understood.questions])
-        return {
-            case.question.key: self._knowledge.search(
-                case.question.address.tenant, case.understood.questions, k=HITS, foreign=case.foreign
-            )
-            for case in searched
-        }
+    def _look_up(self, cases: Sequence[Case]) -> dict[str, list[Found] | Later]:
+        """What was found for each question of each case that is searched: those of one tenant and kind of language at once."""
+        together: dict[tuple[str, bool], list[Case]] = {}
+        for case in cases:
+            if case.searched:
+                together.setdefault((case.question.address.tenant, case.foreign), []).append(case)
+        self._knowledge.prepare([asked for some in together.values() for case in some for asked in case.understood.questions])
+        found: dict[str, list[Found] | Later] = {}
+        for (tenant, foreign), some in together.items():
+            found |= self._search(tenant, some, foreign=foreign)
+        return found
 
-    def _decide(self, case: Case, found: Sequence[Found]) -> Advice:
+    def _search(self, tenant: str, cases: Sequence[Case], *, foreign: bool) -> dict[str, list[Found] | Later]:
+        questions = [asked for case in cases for asked in case.understood.questions]
+        try:
+            found = iter(self._knowledge.search(tenant, questions, k=HITS, foreign=foreign))
+        except KnowledgeAway:
+            return {case.question.key: Later(question=case.question) for case in cases}
+        return {case.question.key: list(islice(found, len(case.understood.questions))) for case in cases}
+
+    def _decide(self, case: Case, found: Sequence[Found] | Later) -> Advice | Later:
+        if isinstance(found, Later):
+            return found
         if isinstance(case.errand, Ask):
             return Advice(case=case, decision=_asking(case.errand))
         decision = dialogue.decide(

@@ -17,6 +17,7 @@ answered from passages in that language by the letters they share (`engine.evide
 A reply that is streamed is shown up to `engine.grounding.Grounds.prefix`.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -178,8 +179,15 @@ def _meant(question: str, hits: Sequence[Hit], *, chosen: bool) -> list[Hit]:
     """
     if chosen:
         return [hit for hit in hits if question in (topic(hit.passage), *hit.passage.questions)]
-    same = [hit for hit in hits if normal(question) in map(normal, hit.passage.questions)]
+    wanted = normal(question)
+    same = [hit for hit in hits if any(_normal(phrasing) == wanted for phrasing in hit.passage.questions)]
     return same if len({hit.passage.text for hit in same}) == 1 else []
+
+
+@functools.lru_cache(20_000)
+def _normal(phrasing: str) -> str:
+    """Of an approved phrasing: each stands beside many questions."""
+    return normal(phrasing)
 
 
 def _by_letters(question: str, hits: Sequence[Hit], language: str, settings: Answers) -> tuple[list[Hit], float]:

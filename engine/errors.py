@@ -101,6 +101,10 @@ class StoreUnavailable(StoreError):
     """Redis cannot be reached, or refuses writes."""
 
 
+class KnowledgeAway(StoreUnavailable):
+    """The server that a knowledge base is searched on cannot be reached; all else can be answered."""
+
+
 class StoreUnsafe(StoreUnavailable):
     """Redis cannot tell when something is on its disk, as REPLYMILL_DURABILITY=fsync needs."""
 

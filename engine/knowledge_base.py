@@ -16,7 +16,7 @@ import structlog
 
 from engine.confidence import DEPTH, assess
 from engine.crypto import Digests
-from engine.errors import DecodeError, ModelError, NoSuchDocument, NoSuchVersion, StoreUnavailable
+from engine.errors import DecodeError, KnowledgeAway, KnowledgeError, ModelError, NoSuchDocument, NoSuchVersion, StoreUnavailable
 from engine.indexing import Encodes
 from engine.keys import KNOWLEDGE_CHANGES
 from engine.knowledge import Hit, Passage
@@ -38,6 +38,10 @@ LOOK_AT_ALL = 10.0
 RETRY_AFTER = 3.0
 #: A version that is being loaded is not removed for so long, seconds: 100,000 passages take a tenth of it.
 LENT = 300.0
+#: A vector server that was away is not asked again for so long, seconds: no turn of others waits for it meanwhile.
+REST = 1.0
+#: Tenants whose digests are remembered.
+MOST_NAMES = 10_000
 #: Candidates that the vector server is asked for; they are ranked here as all others are.
 CANDIDATES = 50
 
@@ -85,10 +89,18 @@ class RemoteIndex:
     def __init__(self, server: VectorIndex, name: str) -> None:
         self._server = server
         self._name = name
+        self._rests_until = 0.0
         self.passages: Mapping[str, Passage] = {}
 
     def search(self, questions: Sequence[str], vectors: Vectors, *, k: int, foreign: bool = False) -> list[Found]:
-        found = self._server.search(self._name, vectors, max(CANDIDATES, k))
+        if time.monotonic() < self._rests_until:
+            raise KnowledgeAway("the vector server was away a moment ago")
+        try:
+            found = self._server.search(self._name, vectors, max(CANDIDATES, k))
+        except StoreUnavailable as error:
+            self._rests_until = time.monotonic() + REST
+            log.warning("A knowledge base cannot be searched; its questions wait", action="knowledge.waited_for", error=str(error))
+            raise KnowledgeAway(f"the vector server is away: {error}") from error
         pairs = zip(questions, vectors, found, strict=True)
         return [_among(question, vector, rows, k=k, foreign=foreign) for question, vector, rows in pairs]
 
@@ -116,6 +128,7 @@ class Knowledge:
         self._settings = settings
         self._client = client
         self._digests = Digests(settings.secret_key)
+        self._names: dict[str, str] = {}
         self._load_encoder = load_encoder
         self._encoder: Encodes | None = None
         # A server that cannot search vectors is refused here, before anything is claimed.
@@ -124,6 +137,8 @@ class Knowledge:
         #: By digest of the tenant; replaced, never changed.
         self._held: Mapping[str, Held] = {}
         self._seen: bytes | None = None
+        #: Why a base cannot be used, whoever waits; empty: it can, or may yet be.
+        self.broken = ""
         self._next_look = self._next_look_at_all = 0.0
         self._loading: threading.Thread | None = None
 
@@ -152,6 +167,11 @@ class Knowledge:
             self._loading.join(timeout)
         return not (self._loading and self._loading.is_alive())
 
+    @property
+    def complete(self) -> bool:
+        """Whether every base that there was at the last look is held."""
+        return self._seen is not None
+
     def version(self, tenant: str) -> str:
         """Names what a tenant is answered from, for the keys of caches; empty where there is no knowledge base."""
         digest, held = self._of(tenant)
@@ -160,7 +180,7 @@ class Knowledge:
     def search(self, tenant: str, questions: Sequence[str], *, k: int = 3, foreign: bool = False) -> list[Found]:
         """What the tenant's base has for each question, or the one that all share.
 
-        :raises StoreUnavailable: if the base is on a vector server and that is away.
+        :raises KnowledgeAway: if the base is on a vector server and that is away.
         """
         _, held = self._of(tenant)
         if not held or not self._encoder or not questions:
@@ -184,14 +204,23 @@ class Knowledge:
 
     def _of(self, tenant: str) -> tuple[str, Held | None]:
         held = self._held
-        names = (self._digests.tenant(tenant), self._digests.tenant(""))
+        names = (self._digest(tenant), self._digest(""))
         return next(((name, held[name]) for name in names if name in held), ("", None))
+
+    def _digest(self, tenant: str) -> str:
+        """That of a tenant, which is asked for several times a question."""
+        if tenant not in self._names:
+            if len(self._names) >= MOST_NAMES:
+                self._names = {}
+            self._names[tenant] = self._digests.tenant(tenant)
+        return self._names[tenant]
 
     # -- in the thread that loads
 
     def _load(self, changes: bytes) -> None:
         # However it ends, what could not be loaded is not tried at every look.
         self._next_look = time.monotonic() + RETRY_AFTER
+        self.broken = ""
         try:
             complete = [self._renew(store) for store in bases(self._settings, self._client)]
         except StoreUnavailable as error:
@@ -216,8 +245,9 @@ class Knowledge:
             log.warning("A knowledge base is not indexed yet", action="knowledge.not_indexed", version=version.number)
             store.want()
             return False
-        except (DecodeError, ModelError) as error:
+        except (DecodeError, KnowledgeError, ModelError) as error:
             log.error("A knowledge base cannot be used", action="knowledge.broken", version=version.number, error=str(error))
+            self.broken = str(error)
             return False
         finally:
             store.give_back(version.number, self._who)
@@ -250,5 +280,7 @@ def load_index(store: KnowledgeStore, ids: Sequence[str], encoder: Encodes, cali
     if len(documents) < len(ids):
         raise NoSuchDocument("a document of this version was removed meanwhile")
     passages, rows = store.documents.together(documents, encoder_tag(encoder.identity))
+    if any(some.shape[1:] != (encoder.dimension,) for some in rows):
+        raise KnowledgeError(f"its vectors are not of {encoder.dimension} numbers each: add its documents again, and publish")
     vectors = np.concatenate([np.empty((0, encoder.dimension), np.float32), *rows])
     return LocalIndex(Index.build(passages, vectors), Known.of(passages, vectors, calibration))

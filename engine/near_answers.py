@@ -51,7 +51,9 @@ class NearAnswers:
 
         :raises StoreUnavailable: if Redis is away.
         """
-        found = {case.question.key: self._look(case) for case in cases if self._may(case)}
+        possible = [case for case in cases if self._may(case)]
+        self._knowledge.prepare([case.asked for case in possible])
+        found = {case.question.key: self._look(case) for case in possible}
         return {key: answer for key, answer in found.items() if answer}
 
     def keep(self, answer: Answer) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine import dialogue, language
-from engine.advice import Advice, Adviser
+from engine.advice import Advice, Adviser, Later
 from engine.answer import Answer, said
 from engine.convert import ensure
 from engine.dialogue import Act
@@ -33,8 +33,8 @@ from engine.tools import Call, Tools
 from engine.tools_file import load as load_tools
 from engine.trail import model_code
 
-#: Longest wait at start for the knowledge base, seconds: 100,000 passages take a tenth of it.
-KNOWLEDGE_WAIT = 300.0
+#: Longest wait at start for the knowledge base, seconds: 100,000 passages take a tenth of it; and between looks.
+KNOWLEDGE_WAIT, SETTLE_EVERY = 300.0, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,10 @@ class Errand:
 
     question: Question
     call: Call
+
+
+#: What becomes of a turn at first.
+Result = Answer | Errand | Prepared | Later
 
 
 def nobody(address: Address) -> bool:
@@ -71,7 +75,14 @@ class Responder:
             model.prompter_of(settings.for_tenant(tenant))  # one that is too long is refused now
 
     @classmethod
-    def load(cls, settings: Settings, client: Client, *, staffed: Callable[[Address], bool] = nobody) -> "Responder":
+    def load(
+        cls,
+        settings: Settings,
+        client: Client,
+        *,
+        staffed: Callable[[Address], bool] = nobody,
+        patience: float = KNOWLEDGE_WAIT,
+    ) -> "Responder":
         """Load the model, fetching and converting it first where that was not done, and the knowledge base.
 
         :raises StoreUnavailable: if Redis is away.
@@ -85,8 +96,7 @@ class Responder:
         loaded = cls(settings, client, Model.load(ensure(settings.model, settings), settings), staffed=staffed, tools=tools)
         with reachable():
             client.hset(MODELS, str(model_code(settings.model)), settings.model)
-        if not loaded.knowledge.settle(KNOWLEDGE_WAIT):
-            raise KnowledgeError(f"a knowledge base could not be loaded within {KNOWLEDGE_WAIT:g} s: the log says why")
+        loaded._settle(patience)
         return loaded
 
     def refresh(self) -> None:
@@ -97,8 +107,8 @@ class Responder:
         self.knowledge.refresh()
         self._memory.sync()
 
-    def respond(self, batch: Sequence[Question]) -> list[Answer | Errand | Prepared]:
-        """For each turn its answer, its errand, or what the model is to be given."""
+    def respond(self, batch: Sequence[Question]) -> list[Result]:
+        """For each turn its answer, its errand, what the model is to be given, or that it must wait."""
         cases = [self._adviser.understand(question) for question in batch if question.text.strip()]
         known = self._memory.recall([case for case in cases if case.alone])
         advised = self._adviser.advise([case for case in cases if case.question.key not in known])
@@ -131,7 +141,18 @@ class Responder:
         """
         self._memory.keep(answer)
 
-    def _result(self, question: Question, advice: Advice | None) -> Answer | Errand | Prepared:
+    def _settle(self, patience: float) -> None:
+        """Wait until every knowledge base is there; what is not indexed yet may be while this waits."""
+        knowledge, ends = self.knowledge, time.monotonic() + patience
+        while not (knowledge.settle(max(0.0, ends - time.monotonic())) and knowledge.complete):
+            if knowledge.broken or time.monotonic() > ends:
+                why = knowledge.broken or f"it is not there or not indexed after {patience:g} s"
+                raise KnowledgeError(f"a knowledge base could not be loaded: {why}; `replymill doctor` and the log say more")
+            time.sleep(SETTLE_EVERY)
+
+    def _result(self, question: Question, advice: Advice | Later | None) -> Result:
+        if isinstance(advice, Later):
+            return advice
         took = _ms(time.monotonic() - question.claimed_at)
         if advice is None:
             return Answer(reply=question.reply(self.settings.no_text, Source.FALLBACK, prepared_ms=took))

@@ -226,6 +226,8 @@ def mill(settings: Settings, model: Path | Gated, client: redis.Redis) -> Iterat
         try:
             yield Mill(loop, Desk(client, Lanes(settings)), cuts, loaded)
         finally:
+            loop.acting.close()
+            loop.perceiving.close()
             events.close()
             loaded.close()
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import structlog
 
+from engine.advice import LATER, Later
 from engine.answer import Answer
 from engine.errors import ModelError, StoreUnavailable
 from engine.generating import Generating, Prepared
 from engine.handoff import Reason
 from engine.keys import Direction
 from engine.question import Question
-from engine.responder import Errand, Responder
+from engine.responder import Errand, Responder, Result
 from engine.settings import Settings
 from engine.store import Client
 from workers.acting import Acting
@@ -137,6 +138,8 @@ class Answering:
                 self.turns.answer(question.key, result)
             elif isinstance(result, Errand):
                 self.acting.admit([(question, result.call)])
+            elif isinstance(result, Later):
+                self.turns.give_back([question.key], delay=LATER)
             else:
                 self._pool.add(result)
         self.turns.save()
@@ -221,7 +224,7 @@ class Answering:
         waiting = len(self._fresh) + len(self._pool)
         return room(waiting, self.responder.model.idle(), self.limits, ahead=self.load.ahead)
 
-    def _decide(self, batch: list[Question]) -> list[tuple[Question, Answer | Errand | Prepared]]:
+    def _decide(self, batch: list[Question]) -> list[tuple[Question, Result]]:
         """What becomes of each turn; one that raises has failed, and is left out."""
         try:
             return list(zip(batch, self.responder.respond(batch), strict=True))
