@@ -52,7 +52,7 @@ class Answers(Staffing):
         ("en",), values.languages, "languages that the encoder knows; in others passages are found by their letters and words alone"
     )
     answer_confidence: float = setting(
-        0.7, values.number(0, 1), "confidence from which a question is answered from the knowledge base; see docs/dialogue.md"
+        0.5, values.number(0, 1), "confidence from which a question is answered from the knowledge base; see docs/dialogue.md"
     )
     clarify_confidence: float = setting(
         0.3, values.number(0, 1), "confidence from which one clarifying question is asked; below, a person answers, or nobody knows"

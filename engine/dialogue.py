@@ -163,7 +163,7 @@ def _found(understood: Understood, hits: Sequence[Sequence[Hit]], confidence: Se
     found = []
     for place, question in enumerate(understood.questions):
         ranked = list(hits[place]) if place < len(hits) else []
-        trusted = confidence[place] if place < len(confidence) else 0.0
+        trusted = confidence[place] if question and place < len(confidence) else 0.0
         if understood.language and understood.language not in settings.encoder_languages:
             ranked, trusted = _by_letters(question, ranked, understood.language, settings)
         if meant := _meant(question, ranked, chosen=question in understood.chosen):

@@ -47,8 +47,10 @@ def fits(question: str, hits: Sequence[Hit]) -> list[float]:
     return [0.7 * both / whole + 0.3 * both / text if text else 0.0 for both, text in shared]
 
 
-#: The best must fit so well to be given, and so much better than the next; less is asked about; less yet is not known.
-GIVEN, AHEAD, ASKED = 0.5, 0.08, 0.3
+#: The best must fit so well to be given, and so much better than the next; less is asked about; less yet is not known. Of 30
+#: questions in German, Chinese and Arabic (the half that the row `sample` was chosen by) 12 of the 22 that the sample knows get an
+#: answer, all right, with these; 7 with 0.5 and 0.08. The best fit of the 8 that it does not know was 0.29.
+GIVEN, AHEAD, ASKED = 0.4, 0.04, 0.3
 
 
 def trust(fit: Sequence[float], *, answer: float, clarify: float) -> float:

@@ -28,8 +28,12 @@ LEXICAL = 0.2
 #: found 84.6 % at the first place, BM25 alone 82.0, vectors alone 72.5; on single short phrasings any weight costs. This lies
 #: between and is not tuned further.
 LEXICAL_OF_SECTIONS = 0.8
-#: The same for a question in a language that the encoder does not understand. Of 18 in Chinese, German and Arabic 17 found their
-#: answer with anything from 2 to 20, and 16 with up to 1.
+#: What the score of a section counts for beside answers, whose phrasings are what people ask, and which are given word by word. Of
+#: 401 phrasings of a FAQ, each left out in turn among 236 sections of documentation, 0.521 found their answer first with 1, and 61
+#: a wrong section; 0.549 and 10 with this, 0.546 and 6 with 0.8, 0.544 and 5 with 0.7. Among themselves sections keep their order.
+SECTIONS = 0.85
+#: What BM25 counts for where the encoder does not understand the language of a question. Of 18 in Chinese, German and Arabic 17
+#: found their answer with anything from 2 to 20, and 16 with up to 1.
 LEXICAL_OF_FOREIGN = 4.0
 #: Numbers of one block of scores, 16 MB: bounds the memory of a search for many questions at once.
 _BLOCK = 4_000_000
@@ -57,7 +61,9 @@ class Index:
         self._several = np.flatnonzero(counts > 1)
         self._means = _means(self._vectors, self._starts, counts)[self._several]
         self._lexicon = Lexicon.build(self._texts)
-        self._lexical = np.array([LEXICAL if passage.verbatim else LEXICAL_OF_SECTIONS for passage in passages], np.float32)
+        answers = np.array([passage.verbatim for passage in passages], bool)
+        self._lexical = np.where(answers, LEXICAL, LEXICAL_OF_SECTIONS).astype(np.float32)
+        self._counts = np.where(answers | (not answers.any()), 1.0, SECTIONS).astype(np.float32)
 
     @classmethod
     def build(cls, passages: Sequence[Passage], vectors: Floats) -> Self:
@@ -101,7 +107,7 @@ class Index:
         lexical = np.maximum.reduceat(self._lexicon.scores(question), self._starts)
         lexical /= max(float(lexical.max()), np.finfo(np.float32).tiny)
         weight = np.float32(LEXICAL_OF_FOREIGN) if foreign else self._lexical
-        scores = np.clip((2 * np.maximum(meaning, 0) + weight * lexical) / (2 + weight), 0, 1)
+        scores = np.clip((2 * np.maximum(meaning, 0) + weight * lexical) / (2 + weight), 0, 1) * self._counts
         return [
             Hit(
                 passage=self.passages[position],

@@ -88,11 +88,9 @@ def test_a_base_is_fitted_on_its_own_phrasings_each_left_out_in_turn(cloud: Clou
     assert len(line.scope) == len(FEATURES) + 1
 
 
-def test_few_phrasings_an_answer_keep_the_public_weights_and_move_the_line_alone() -> None:
-    line = Cloud(phrasings=2).known.calibration
-
-    assert line.questions
-    assert line.scope == ()
+def test_few_phrasings_an_answer_keep_the_public_weights_and_line() -> None:
+    assert Cloud(phrasings=7).known.calibration == PUBLIC
+    assert Cloud(phrasings=8).known.calibration.questions
 
 
 def test_a_base_of_sections_stands_on_the_public_weights() -> None:

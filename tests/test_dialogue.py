@@ -206,14 +206,14 @@ def test_what_of_several_questions_is_not_known_is_said() -> None:
 
 
 def test_the_middle_band_asks_once_with_the_likely_topics() -> None:
-    answer = decided("refund", [hit(REFUNDS, 0.8), hit(RETURNS, 0.7), hit(SECTION, 0.1)], 0.5)
+    answer = decided("refund", [hit(REFUNDS, 0.8), hit(RETURNS, 0.7), hit(SECTION, 0.1)], 0.4)
 
     assert (answer.act, answer.because, answer.text) == (Act.SAY, "clarify", SETTINGS.clarify)
     assert answer.choices == ("How long does a refund take?", "How do I return an item?")
 
 
 def test_one_likely_topic_is_asked_about_by_itself() -> None:
-    answer = decided("refund", [hit(REFUNDS, 0.8), hit(SECTION, 0.1)], 0.5)
+    answer = decided("refund", [hit(REFUNDS, 0.8), hit(SECTION, 0.1)], 0.4)
 
     assert (answer.text, answer.choices) == (SETTINGS.clarify_one, ("How long does a refund take?",))
 
@@ -223,10 +223,10 @@ def test_there_are_never_two_clarifying_questions_in_a_row(language: str) -> Non
     before = listed(wordings.said(SETTINGS, "clarify", language), ["How long does a refund take?", "How do I return an item?"])
     said = ("refund", before)
 
-    assert decided("the money thing", [hit(REFUNDS), hit(RETURNS)], 0.5, *said).text == SETTINGS.unknown
-    handed = decided("the money thing", [hit(REFUNDS), hit(RETURNS)], 0.5, *said, around=PEOPLE)
+    assert decided("the money thing", [hit(REFUNDS), hit(RETURNS)], 0.4, *said).text == SETTINGS.unknown
+    handed = decided("the money thing", [hit(REFUNDS), hit(RETURNS)], 0.4, *said, around=PEOPLE)
     assert (handed.act, handed.reason) == (Act.HAND_OVER, Reason.UNSURE)
-    assert decided("no", [hit(REFUNDS)], 0.5, *said).text == SETTINGS.unknown
+    assert decided("no", [hit(REFUNDS)], 0.4, *said).text == SETTINGS.unknown
 
 
 @pytest.mark.parametrize("pressed", ["How do I return an item?", "2", "the second one", "the last"])
@@ -258,8 +258,8 @@ def test_the_thresholds_are_the_tenants() -> None:
     loaded = Settings.load({"REPLYMILL_TENANT_SHOP_ANSWER_CONFIDENCE": "0.4", "REPLYMILL_TENANT_SHOP_GREETING": "Ahoy!"})
     asked = understood("How can I send something back?")
 
-    assert decide(asked, [[hit(RETURNS)]], [0.5], loaded.for_tenant("shop")).because == "answer"
-    assert decide(asked, [[hit(RETURNS)]], [0.5], loaded.for_tenant("other")).because == "clarify"
+    assert decide(asked, [[hit(RETURNS)]], [0.4], loaded.for_tenant("shop")).because == "answer"
+    assert decide(asked, [[hit(RETURNS)]], [0.4], loaded.for_tenant("other")).because == "clarify"
     assert decide(understood("Hello"), [], [], loaded.for_tenant("shop")).text == "Ahoy!"
 
 

@@ -129,6 +129,19 @@ def test_a_section_is_found_under_its_heading(default_encoder: Encoder) -> None:
 # -- whatever the knowledge base holds ------------------------------------------------------------------------------------------
 
 
+def test_an_answer_is_put_before_a_section_that_fits_as_well_and_behind_one_that_fits_better(default_encoder: Encoder) -> None:
+    answer = Passage(document="faq", text="Print the label.", questions=("How do I send my parcel back?",)).identified()
+    section = Passage(document="page", text="How do I send my parcel back?").identified()
+    other = Passage(document="page", text="Opening hours of the repair shop in Berlin.").identified()
+
+    close = found(default_encoder, [section, answer, other], "How do I send my parcel back?")
+    clear = found(default_encoder, [section, answer, other], "When is the repair shop in Berlin open?")
+
+    assert [hit.passage for hit in close[:2]] == [answer, section]
+    assert clear[0].passage == other
+    assert found(default_encoder, [section, other], "How do I send my parcel back?")[0].score == pytest.approx(1, abs=1e-4)
+
+
 def test_an_empty_knowledge_base_finds_nothing(default_encoder: Encoder) -> None:
     empty = Index.build([], np.zeros((0, 384), np.float32))
 

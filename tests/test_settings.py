@@ -263,7 +263,7 @@ def test_names_of_others_are_left_alone() -> None:
         ({"DEDUPE_TTL": "600", "DEADLINE_WEBHOOK": "601"}, ["DEDUPE_TTL", "600", "DEADLINE_WEBHOOK"]),
         ({"DEDUPE_TTL": "600", "DEADLINE_CHAT": "601"}, ["DEDUPE_TTL", "600", "DEADLINE_CHAT"]),
         ({"ANSWER_CONFIDENCE": "0.2"}, ["CLARIFY_CONFIDENCE", "0.3", "ANSWER_CONFIDENCE"]),
-        ({"TENANT_SHOP_CLARIFY_CONFIDENCE": "0.9"}, ["TENANT_SHOP_CLARIFY_CONFIDENCE", "0.9", "0.7"]),
+        ({"TENANT_SHOP_CLARIFY_CONFIDENCE": "0.9"}, ["TENANT_SHOP_CLARIFY_CONFIDENCE", "0.9", "0.5"]),
     ],
 )
 def test_values_that_cannot_go_together_are_refused(environ: dict[str, str], named: list[str]) -> None:

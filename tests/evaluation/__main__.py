@@ -3,10 +3,17 @@
 import json
 import sys
 
-from tests.evaluation import cache_rows, confidence_rows, grounding_rows, retrieval_rows, stream_rows
+from tests.evaluation import cache_rows, confidence_rows, grounding_rows, retrieval_rows, sample_rows, stream_rows
 from tests.evaluation.data import NoData
 
-ROWS = {**retrieval_rows.ROWS, **confidence_rows.ROWS, **cache_rows.ROWS, **grounding_rows.ROWS, **stream_rows.ROWS}
+ROWS = {
+    **retrieval_rows.ROWS,
+    **confidence_rows.ROWS,
+    **cache_rows.ROWS,
+    **grounding_rows.ROWS,
+    **stream_rows.ROWS,
+    **sample_rows.ROWS,
+}
 
 
 def main() -> int:
