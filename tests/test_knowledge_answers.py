@@ -151,7 +151,7 @@ def test_an_approved_answer_is_given_word_by_word_with_its_link_and_what_it_rest
     (told,) = [moment for moment in shop.moments(posted) if moment.what == "answered"]
     assert f"rests on {reply.evidence[0]}" in told.detail
     assert "by the knowledge base" in told.detail
-    assert "confidence 9" in told.detail
+    assert "confidence 1" in told.detail
 
 
 def test_what_nobody_wrote_down_is_not_known_and_nothing_is_made_up(shop: Shop) -> None:

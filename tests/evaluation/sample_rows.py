@@ -78,7 +78,10 @@ def told(questions: Iterable[dict[str, Any]]) -> tuple[list[Told], list[Told]]:
         vectors = encoder.encode(list(asked))
         foreign = [bool(understood.language) and understood.language not in settings.encoder_languages] * len(asked)
         hits = index.search(asked, vectors, k=DEPTH, foreign=foreign)
-        sure = [judge(*one, vector=vector, known=known).right for *one, vector in zip(asked, hits, vectors, strict=True)]
+        sure = [
+            judge(question, found, vector=vector, known=known).right
+            for question, found, vector in zip(asked, hits, vectors, strict=True)
+        ]
         decided = dialogue.decide(understood, hits, sure, settings)
         halves[half(text)].append(outcome(row, decided, right))
     return halves
