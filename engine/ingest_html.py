@@ -13,6 +13,8 @@ from engine.ingest_pairs import MOST_ANSWER
 
 #: Elements of a page: a documentation page has some thousands.
 MOST_ELEMENTS = 50_000
+#: Elements inside each other: some dozens in a page that was made by hand, and what Python recurses through.
+MOST_DEEP = 200
 #: Never content.
 _NOISE = (
     "script, style, noscript, template, nav, header, footer, aside, form, button, input, select, textarea, iframe, object, embed,"
@@ -44,6 +46,8 @@ def read_html(text: str, *, base: str = "") -> Document:
     if text.count("<") > 2 * MOST_ELEMENTS:
         raise Unreadable(f"the page has more than {MOST_ELEMENTS} elements: split it")
     page = BeautifulSoup(text, "lxml")
+    if _deep(page):
+        raise Unreadable("the page's elements are nested hundreds deep: this is no document")
     declared = tuple(_declared(page))
     title, language = _text(page.title), str((page.html or page).get("lang") or "")
     _clean(page)
@@ -52,6 +56,14 @@ def read_html(text: str, *, base: str = "") -> Document:
         raise Unreadable("the page says nothing without its scripts: save it from a browser, or as PDF")
     found = read_markdown(markdown_of(main) if main else "", base=base, title=title)
     return Document(drafts=declared + found.drafts, language=language)
+
+
+def _deep(page: BeautifulSoup) -> bool:
+    """Whether it is nested so deep that looking at it takes time in proportion to a square."""
+    level: list[Tag] = [page]
+    for _ in range(MOST_DEEP):
+        level = [child for element in level for child in element.children if isinstance(child, Tag)]
+    return bool(level)
 
 
 def _clean(page: BeautifulSoup) -> None:

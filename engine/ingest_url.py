@@ -64,7 +64,7 @@ def fetch(url: str, *, most: int, seconds: float, inside: Sequence[str] = ()) ->
     except TimeoutError as error:
         raise Unreadable(f"{url}: it did not come within {seconds:.0f} s") from error
     except SSRFProtectionError as error:
-        raise Unreadable(f"{url}: it leads to an address inside, {error.hostname}, which has to be allowed by name") from error
+        raise Unreadable(f"{url}: it leads to an address inside: `--inside {error.hostname}` allows that") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError, ValueError) as error:
         raise Unreadable(f"{url}: this is no address that can be asked ({error})") from error
     except httpx.RequestError as error:

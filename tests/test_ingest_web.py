@@ -56,6 +56,16 @@ def test_the_content_of_a_page_is_read_and_nothing_around_it() -> None:
     assert found.language == "en"
 
 
+@pytest.mark.parametrize("element", ["<blockquote>", "<details><summary>q</summary>"])
+def test_a_page_that_is_nested_deep_is_refused_before_it_is_looked_at(element: str) -> None:
+    begun = time.perf_counter()
+
+    with pytest.raises(Unreadable, match="nested hundreds deep"):
+        read_html(element * (15_000 // element.count("<")))
+
+    assert time.perf_counter() - begun < 3
+
+
 def test_a_page_in_its_own_charset_is_read_by_it(tmp_path: Path) -> None:
     page = (
         '<html><head><meta http-equiv="Content-Type" content="text/html; charset=windows-1251"></head><p>Где мой заказ?</p></html>'
@@ -254,7 +264,7 @@ def test_an_address_is_read_as_what_its_server_says_it_is() -> None:
     ("path", "why"),
     [
         ("/round", "after 5 redirects"),
-        ("/inside", "leads to an address inside, 10.0.0.1"),
+        ("/inside", "leads to an address inside: `--inside 10.0.0.1` allows that"),
         ("/file", "only http and https"),
         ("/picture", "image/png is no kind"),
         ("/unknown", "what kind of document"),

@@ -57,8 +57,10 @@ def test_documents_are_added_published_found_and_rolled_back(
     folder.mkdir()
     (folder / "shipping.md").write_text("# Shipping\n\nParcels to Germany take two days.\n")
     (folder / "opening.md").write_text("# Opening hours\n\nThe shop opens at nine.\n")
+    (folder / "hours\x1b[2J.xyz").write_text("It clears the terminal of whoever prints its name.\n")
 
     added = kb("add", str(folder), "--link", "https://shop.example/help/", "--here", "--json")
+    assert added.stderr.startswith("not read: hours\\x1b[2J.xyz: .xyz is no kind")
     progress = [json.loads(line) for line in added.stdout.splitlines()]
     assert progress[-1]["removed"] == []
     assert len(progress[-1]["added"]) == 2
@@ -116,6 +118,15 @@ def test_reading_what_holds_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.md").write_text("")
     with pytest.raises(ReplymillError, match=r"empty\.md"):
         kb_reading.read(str(tmp_path / "empty.md"), link="", name="")
+
+
+def test_an_address_of_the_own_network_is_read_where_its_host_is_named(kb: Kb, free_port: Callable[[], int]) -> None:
+    address = f"http://127.0.0.1:{free_port()}/faq.md"
+
+    refused, unreached = kb("add", address), kb("add", address, "--inside", "127.0.0.1")
+
+    assert refused.stderr == f"replymill: {address}: it leads to an address inside: `--inside 127.0.0.1` allows that\n"
+    assert "it cannot be reached" in unreached.stderr
 
 
 def test_documents_can_be_named(tmp_path: Path) -> None:

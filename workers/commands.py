@@ -125,7 +125,7 @@ def ask(question: Annotated[str, typer.Argument(help="What a customer would ask.
         told = {"text": reply.text, "source": reply.source, "evidence": reply.evidence, "trace": reply.trace}
         print_json(told | ({"choices": reply.choices} if reply.choices else {}))
     else:
-        print(listed(reply.text, reply.choices))
+        print(shown.visible(listed(reply.text, reply.choices)).plain)
 
 
 @app.command()

@@ -19,6 +19,9 @@ kb = typer.Typer(help="Knowledge bases: the documents that answers are made from
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose; by default the one of all who have none.", show_default=False)]
 Here = Annotated[bool, typer.Option("--here", help="Index in this process, not in the jobs worker.")]
+Inside = Annotated[
+    list[str] | None, typer.Option(help="A host of your own network that the address may lead to; may be given several times.")
+]
 Source = Annotated[str, typer.Argument(help="A file, a folder or an http address.", show_default=False)]
 
 
@@ -28,15 +31,16 @@ def add(
     tenant: Tenant = "",
     link: Annotated[str, typer.Option(help="Where people read it: what links to passages start from.", show_default=False)] = "",
     name: Annotated[str, typer.Option(help="Its name; by default that of the file.", show_default=False)] = "",
+    inside: Inside = None,
     here: Here = False,
     as_json: AsJson = False,
 ) -> None:
     """Read documents into the draft and index them. `publish` lets them be used."""
     desk = part("kb_desk")
     with opened(tenant) as (settings, store):
-        place, passages, skipped = part("kb_reading").read(source, link=link, name=name)
+        place, passages, skipped = part("kb_reading").read(source, link=link, name=name, inside=inside or ())
         for one, why in skipped:
-            print(f"not read: {one}: {why}", file=sys.stderr)
+            print(shown.visible(f"not read: {one}: {why}").plain, file=sys.stderr)
         change = store.add(passages, source=place)
         with indexing(as_json) as tell:
             desk.index(settings, store, here=here, tell=tell)
@@ -79,7 +83,9 @@ def remove(
     """Take a document out of the draft; the next `publish` takes it out of the answers."""
     with opened(tenant) as (_, store):
         store.remove(name)
-    print_json({"removed": name}) if as_json else print(f"{name} is out of the draft; `replymill kb publish` takes it out of use.")
+    print_json({"removed": name}) if as_json else print(
+        shown.visible(f"{name} is out of the draft; `replymill kb publish` takes it out of use.").plain
+    )
 
 
 @kb.command()

@@ -10,12 +10,13 @@ from engine.errors import KnowledgeError
 from engine.knowledge import Passage
 
 
-def read(source: str, *, link: str, name: str) -> tuple[str, list[Passage], Sequence[tuple[str, str]]]:
+def read(source: str, *, link: str, name: str, inside: Sequence[str] = ()) -> tuple[str, list[Passage], Sequence[tuple[str, str]]]:
     """Where it was read from in full, the passages of a file, a folder or an address, and what was skipped and why.
 
+    :param inside: hosts of one's own network that an address may lead to.
     :raises KnowledgeError: if there is nothing in it.
     """
-    reading = ingest.read(source, link=link)
+    reading = ingest.read(source, link=link, inside=inside)
     passages = [_renamed(passage, name, len({one.document for one in reading.passages}) > 1) for passage in reading.passages]
     if not passages:
         why = "; ".join(f"{one}: {reason}" for one, reason in reading.skipped[:3]) or "it is empty"

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workers import shown
 from workers.commanding import AsJson, loaded, part, print_json
 
 
@@ -40,7 +41,7 @@ def rehearse(
         print_json(report.figures(verdicts))
     else:
         failed = [verdict for verdict in verdicts if verdict.fault]
-        print(*map(report.told, failed), sep="\n\n", end="\n\n" if failed else "")
+        print(*(shown.visible(report.told(one)).plain for one in failed), sep="\n\n", end="\n\n" if failed else "")
         print(f"{len(verdicts) - len(failed)} passed, {len(failed)} failed")
     if any(verdict.fault for verdict in verdicts):
         raise typer.Exit(1)
