@@ -6,8 +6,9 @@ import time
 from connectors.bridge_store import Threads
 from connectors.contract import Taken
 from connectors.people import AgentWord
+from engine import saying
 from engine.errors import Overloaded
-from engine.handing import hand
+from engine.handing import hand, recall
 from engine.handoff import Hand, Reason, noted, told
 from engine.lanes import Lanes
 from engine.messages import Address, Owner, Role, Source, Turn
@@ -61,11 +62,13 @@ async def _pass_on(lanes: Lanes, client: AsyncClient, word: AgentWord, conversat
 
 async def _give_back(lanes: Lanes, client: AsyncClient, word: AgentWord, conversation: Address) -> Taken:
     id_ = lanes.message_id(conversation, word.logical_ids[0])
+    known = await recall(lanes, conversation).run_async(client)
+    text = saying.say(lanes.settings, conversation.tenant, "given_back", known.language)
     move = Hand(
         address=conversation,
         owner=Owner.BOT,
         reason=Reason.DONE,
-        deliveries=(told(conversation, id_, lanes.settings.given_back), noted(conversation, id_, _BACK)),
+        deliveries=(told(conversation, id_, text), noted(conversation, id_, _BACK)),
     )
     verdict = await hand(lanes, move, logical_ids=word.logical_ids).run_async(client)
     return Taken(id_, "accepted", "agent-repeat" if verdict == "repeat" else "agent-done")

@@ -27,6 +27,7 @@ from connectors.intake import Intake
 from connectors.link import Link
 from connectors.platforms import bridged
 from connectors.stream import Hub, follow
+from engine import saying
 from engine.errors import Forbidden, MalformedRequest, NothingToAnswer, Overloaded
 from engine.messages import InboundMessage
 from engine.settings import Settings
@@ -112,7 +113,7 @@ class Chat:
         try:
             text = answerable(typed.text)
         except NothingToAnswer as error:
-            raise NothingToAnswer(self.settings.no_text) from error
+            raise NothingToAnswer(saying.say(self.settings, page.TENANT, "no_text")) from error
         message = page.message(session, text, message_id=typed.id or secrets.token_urlsafe(16))
         taken = await journal.settle(self.intake(), self.platform, self._wish(message))
         if self.figures:

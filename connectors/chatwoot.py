@@ -214,7 +214,7 @@ class Chatwoot:
         try:
             return (read(inbound_of(address, message, ids, self._settings.media)),)
         except NothingToAnswer:
-            return (Notice(address, ids, self._settings.no_text),)
+            return (Notice(address, ids, "no_text"),)
 
     def _address(self, name: str, account: int | str, conversation: int | str) -> Address:
         return Address(platform=NAME, tenant=self._bots[name].tenant, channel=f"{name}/{account}", thread=str(conversation))

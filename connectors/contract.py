@@ -43,21 +43,25 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A fixed text is due, once: a greeting, help, or that text alone can be read. Without a text its ids are noted, no more."""
+    """A fixed text is due, once: help, or that text alone can be read. Without a text its ids are noted, no more."""
 
     address: Address
     #: Every logical id of what asked for it.
     logical_ids: tuple[str, ...]
-    text: str
+    #: The name of the text, a setting of `engine.texts`; empty: none is due.
+    name: str
+    #: What the platform says of the person's language, as a code; what they wrote says more.
+    language: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """Somebody (`sender`, where it is told) asks for a person. The platform is told by a delivery with that action."""
+    """Somebody (`sender`) asks for a person, by `text` or a command. The platform is told by a delivery with that action."""
 
     address: Address
     logical_ids: tuple[str, ...]
     sender: str = field(default="", compare=False)
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +118,16 @@ Take = Callable[[Inbound], Awaitable[Taken]]
 
 
 class Acknowledgement(NamedTuple):
-    """What a platform is answered once everything it sent is durable."""
+    """What a platform is answered once everything it sent is durable; `content` is JSON, None an empty body."""
 
     status: int = 200
-    #: JSON; None is an empty body.
     content: object = None
 
 
 @dataclass(frozen=True)
 class Times:
-    """How long things may take at a platform, seconds."""
+    """How long things may take at a platform, seconds; `deadline` is until a message must have an outcome."""
 
-    #: Until a message must have an outcome.
     deadline: float
     #: Without a further fragment before a turn is answered, and in all that a turn waits for fragments.
     quiet: float
@@ -232,14 +234,13 @@ class Fetching(Platform, Protocol):
 
 
 class Check(NamedTuple):
-    """One thing that `replymill doctor` looked at, at a platform."""
+    """One thing that `replymill doctor` looked at, at a platform; `fatal`: nothing can work so."""
 
     what: str
     ok: bool
     found: str
     #: What to do where it is not well.
     advice: str = ""
-    #: Nothing can work so.
     fatal: bool = False
 
 

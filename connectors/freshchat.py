@@ -56,7 +56,7 @@ class Freshchat:
         }
         self._keys = {name: _key(account) for name, account in self._accounts.items()}
         self._nobody = _nobody()
-        self._no_text, self._kinds, self._hosts = settings.no_text, settings.media, settings.media_hosts
+        self._kinds, self._hosts = settings.media, settings.media_hosts
         self._connections = settings.deliveries
         self._apis: dict[str, Api] = {}
 
@@ -65,7 +65,7 @@ class Freshchat:
         verify(SCHEME, (self._keys.get(request.name, self._nobody),), headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        return read(self._accounts[request.name], request.body, no_text=self._no_text, kinds=self._kinds)
+        return read(self._accounts[request.name], request.body, kinds=self._kinds)
 
     def origin(self, request: Request) -> tuple[Address, str]:
         account = self._accounts[request.name]

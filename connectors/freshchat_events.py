@@ -21,7 +21,7 @@ _FILES = {"image": MediaKind.IMAGE, "audio": MediaKind.VOICE, "file": None}
 _ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
-def read(account: FreshchatBot, body: bytes, *, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
+def read(account: FreshchatBot, body: bytes, *, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     """What an event says to one of our bots.
 
     :raises UnparseableMessage: whatever is broken: Freshchat would send it again and again.
@@ -31,7 +31,7 @@ def read(account: FreshchatBot, body: bytes, *, no_text: str, kinds: Collection[
     if not isinstance(action, str):
         raise UnparseableMessage("an event without `action`")
     if action == "message_create":
-        return _message(account, found, no_text=no_text, kinds=kinds)
+        return _message(account, found, kinds=kinds)
     if action not in _WRAPPERS:
         return ()
     change = _dig(found, "data", _WRAPPERS[action])
@@ -40,9 +40,7 @@ def read(account: FreshchatBot, body: bytes, *, no_text: str, kinds: Collection[
     return (Ownership(address, owner),) if owner else ()
 
 
-def _message(
-    account: FreshchatBot, found: dict[str, Any], *, no_text: str, kinds: Collection[MediaKind] = ()
-) -> tuple[Inbound, ...]:
+def _message(account: FreshchatBot, found: dict[str, Any], *, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     message = _dig(found, "data", "message")
     address = _address(account, text_of(message, "conversation_id"))
     authors = {text_of(_dig(found, "actor"), "actor_type"), text_of(message, "actor_type")} - {""}
@@ -61,7 +59,7 @@ def _message(
         media = legible(_files(message), kinds)
         text = written("\n".join(texts), media)
     except NothingToAnswer:
-        return (Notice(address, ids, no_text),) if message.get("message_parts") else ()
+        return (Notice(address, ids, "no_text"),) if message.get("message_parts") else ()
     return (wishes.read(InboundMessage(address=address, sender=actor, text=text, dedupe_ids=ids, media=media)),)
 
 

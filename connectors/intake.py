@@ -24,14 +24,16 @@ from connectors.contract import (
 from connectors.crowd import Crowd
 from connectors.people import AgentWord
 from connectors.platforms import bridged, staffed
+from engine import saying
 from engine.errors import LaneFull, Overloaded
 from engine.gaps import note_dislike
+from engine.handing import recall
 from engine.handoff import Hand, Reason, noted, opening, relay
 from engine.keys import DISLIKED, MOST_DISLIKED
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Reply, Source
 from engine.moves import Accepted, Circumstances, Pause, Verdict
-from engine.overload import Rung, rung, said
+from engine.overload import Rung, lasting, rung
 from engine.settings import Settings
 from engine.store import AsyncClient, reachable
 from engine.telemetry import receiving, telemetry
@@ -105,18 +107,18 @@ class Intake:
         if accepted.verdict is Verdict.FULL:
             raise LaneFull("too many messages wait here already: send it again later")
         if accepted.verdict is Verdict.CROWDED:
-            await self._say_crowded(message.address)
+            await self._say_crowded(message)
             raise Overloaded("too many messages wait here already: send it again later")
         return accepted
 
     async def _accept(self, platform: Platform, message: InboundMessage) -> Accepted:
-        times = platform.times
+        times, language = platform.times, saying.spoken([message.text])
         accept = self._lanes(platform).accept(
             message,
             deadline=times.deadline,
             quiet=(times.quiet, times.quiet_max),
-            notice=self._fixed(message.address, f"notice-{self._id(message)}-0", self.settings.lane_full),
-            given=self._circumstances(platform, message),
+            notice=self._fixed(message.address, f"notice-{self._id(message)}-0", "lane_full", language),
+            given=self._circumstances(platform, message, language),
         )
         return await accept.run_async(self.client)
 
@@ -131,39 +133,49 @@ class Intake:
 
     async def _notify(self, platform: Platform, inbound: Notice | HandOver | Forget) -> Accepted:
         """What is answered by a fixed text, once; a notice without a text posts nothing, and its ids are known from then on."""
-        texts = {Notice: "", HandOver: self.settings.handing_over, Forget: self.settings.forgotten}
-        text = inbound.text if isinstance(inbound, Notice) else texts[type(inbound)]
-        posts: tuple[Delivery, ...] = (self._answer(inbound.address, inbound.logical_ids[0], text),) if text else ()
-        hand = None
+        posts: tuple[Delivery, ...] = ()
+        hand, address, first = None, inbound.address, inbound.logical_ids[0]
+        name = inbound.name if isinstance(inbound, Notice) else "forgotten"
+        language = await self._language(inbound) if name else ""
         if isinstance(inbound, HandOver):
-            posts, hand = (), self._hand(inbound.address, inbound.logical_ids[0], Reason.ASKED, sender=inbound.sender)
-        elif isinstance(inbound, Notice):
+            hand = self._hand(address, first, Reason.ASKED, language, sender=inbound.sender)
+        elif name:
+            posts = (self._answer(address, first, name, language),)
+        if isinstance(inbound, Notice):
             posts += self._attached(inbound)
         notify = self._lanes(platform).notify(
             inbound.address, inbound.logical_ids, deliveries=posts, hand=hand, forget=isinstance(inbound, Forget)
         )
         return await notify.run_async(self.client)
 
+    async def _language(self, inbound: Notice | HandOver | Forget) -> str:
+        """The person's: of their words, of what they wrote before, or as the platform says."""
+        words = inbound.text if isinstance(inbound, HandOver) else ""
+        known = saying.spoken([words]) or (await recall(self.lanes, inbound.address).run_async(self.client)).language
+        return known or (inbound.language if isinstance(inbound, Notice) else "")
+
     def _attached(self, notice: Notice) -> tuple[Delivery, ...]:
         """What people behind the bridge are told of a message that has no text."""
-        if notice.text != self.settings.no_text or not bridged(notice.address, self.settings):
+        if notice.name != "no_text" or not bridged(notice.address, self.settings):
             return ()
         id_ = self.lanes.message_id(notice.address, notice.logical_ids[0])
         return (noted(notice.address, id_, "**User:** (something without text, such as a file; it is not passed on)"),)
 
-    def _hand(self, address: Address, logical_id: str, reason: Reason, *, sender: str) -> Hand:
+    def _hand(self, address: Address, logical_id: str, reason: Reason, language: str, *, sender: str) -> Hand:
         """Gives a conversation to a person: the user is told, and so are the people behind the bridge where those are."""
         id_ = self.lanes.message_id(address, logical_id)
-        post = structs.replace(self._answer(address, logical_id, self.settings.handing_over), action=Action.HAND_OVER)
+        post = structs.replace(self._answer(address, logical_id, "handing_over", language), action=Action.HAND_OVER)
         bridge = bridged(address, self.settings)
         head = (opening(address, id_, reason, sender=sender),) if bridge else ()
-        return Hand(address=address, owner=Owner.WAITING, reason=reason, deliveries=(post, *head), bridged=bridge)
+        return Hand(
+            address=address, owner=Owner.WAITING, reason=reason, deliveries=(post, *head), language=language, bridged=bridge
+        )
 
-    async def _say_crowded(self, address: Address) -> None:
+    async def _say_crowded(self, message: InboundMessage) -> None:
         """Not every platform brings a message again, and none says to the person that it was not taken."""
-        lanes = self.lanes.forgetful
+        lanes, address = self.lanes.forgetful, message.address
         id_ = f"notice-{lanes.message_id(address, _CROWDED)}-0"
-        notice = self._fixed(address, id_, self.settings.tenant_full)
+        notice = self._fixed(address, id_, "tenant_full", saying.spoken([message.text]))
         await lanes.notify(address, (_CROWDED,), deliveries=(notice,)).run_async(self.client)
 
     def _lanes(self, platform: Platform) -> Lanes:
@@ -183,33 +195,37 @@ class Intake:
         verdict = inbound.verdict if known else "unknown"
         return Taken(inbound.message_id, "kept" if known else "unknown", f"feedback-{verdict}")
 
-    def _pause(self, platform: Platform, message: InboundMessage) -> Pause | None:
+    def _pause(self, platform: Platform, message: InboundMessage, language: str) -> Pause | None:
         """Where bots may meet each other."""
         if not self.settings.turns_per_minute or not platform.bots_meet:
             return None
-        notice = self._fixed(message.address, f"pause-{self._id(message)}-0", self.settings.paused)
+        notice = self._fixed(message.address, f"pause-{self._id(message)}-0", "paused", language)
         return Pause(self.settings.turns_per_minute, notice, hourly=self.settings.turns_per_hour)
 
-    def _circumstances(self, platform: Platform, message: InboundMessage) -> Circumstances:
+    def _circumstances(self, platform: Platform, message: InboundMessage, language: str) -> Circumstances:
         """Where bots may meet each other, and while many messages wait."""
         forecast = self.crowd.forecast(self.client, message.address.tenant)
         step, id_ = rung(forecast.wait, self.settings), self._id(message)
         person = tell = None
         if step >= Rung.PERSON and staffed(message.address, self.settings):
-            person = self._hand(message.address, message.dedupe_ids[0], Reason.BUSY, sender=message.sender)
+            person = self._hand(message.address, message.dedupe_ids[0], Reason.BUSY, language, sender=message.sender)
         if step >= Rung.TELL:
-            text = self.settings.in_line.format(position=forecast.ahead + 1, wait=said(forecast.wait))
-            tell = self._fixed(message.address, f"line-{id_}-0", text)
+            name, count = lasting(forecast.wait)
+            wait = saying.say(self.settings, message.address.tenant, name, language, count=str(count))
+            places = {"position": str(forecast.ahead + 1), "wait": wait}
+            tell = self._fixed(message.address, f"line-{id_}-0", "in_line", language, **places)
         with_bridge = relay(message, id_) if bridged(message.address, self.settings) else None
-        return Circumstances(self._pause(platform, message), tell, person, with_bridge)
+        return Circumstances(self._pause(platform, message, language), tell, person, with_bridge)
 
-    def _answer(self, address: Address, logical_id: str, text: str) -> Delivery:
+    def _answer(self, address: Address, logical_id: str, name: str, language: str) -> Delivery:
         """A fixed text instead of an answer to one message."""
+        text = saying.say(self.settings, address.tenant, name, language)
         id_ = self.lanes.message_id(address, logical_id)
         reply = Reply(in_reply_to=(id_,), address=address, text=text, source=Source.FALLBACK, reference=logical_id)
         return Delivery(id=f"{id_}-0", reply=reply)
 
-    def _fixed(self, address: Address, delivery_id: str, text: str) -> Delivery:
+    def _fixed(self, address: Address, delivery_id: str, name: str, language: str, **places: str) -> Delivery:
         """A fixed text that answers no message, whose id cannot meet that of an answer."""
+        text = saying.say(self.settings, address.tenant, name, language, **places)
         reply = Reply(in_reply_to=(), address=address, text=text, source=Source.FALLBACK)
         return Delivery(id=delivery_id, reply=reply)

@@ -71,7 +71,7 @@ class Intercom:
         }
         #: Stands in for the secret of an account that does not exist.
         self._nobody = secrets.token_bytes(32)
-        self._no_text, self._kinds, self._hosts = settings.no_text, settings.media, settings.media_hosts
+        self._kinds, self._hosts = settings.media, settings.media_hosts
         self._connections = settings.deliveries
         self._apis: dict[str, Api] = {}
 
@@ -86,7 +86,7 @@ class Intercom:
         verify(SCHEME, (secret,), headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        return read(self._accounts[request.name], request.body, no_text=self._no_text, kinds=self._kinds)
+        return read(self._accounts[request.name], request.body, kinds=self._kinds)
 
     def origin(self, request: Request) -> tuple[Address, str]:
         account = self._accounts[request.name]

@@ -27,7 +27,7 @@ NOBODY = frozenset({"", "0"})
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def read(account: IntercomApp, body: bytes, *, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
+def read(account: IntercomApp, body: bytes, *, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     """What a notification says to one of our apps.
 
     :raises UnparseableMessage: whatever is broken: errors would count against the whole subscription.
@@ -44,7 +44,7 @@ def read(account: IntercomApp, body: bytes, *, no_text: str, kinds: Collection[M
     address = Address(platform=NAME, tenant=account.tenant, channel=account.name, thread=item.id)
     if topic in (CREATED, REPLIED):
         part = item.source if topic == CREATED else item.last
-        return _message(address, part, identifier(found.get("id")), no_text=no_text, kinds=kinds)
+        return _message(address, part, identifier(found.get("id")), kinds=kinds)
     owner = _owner(topic, item, account)
     return (Ownership(address, owner),) if owner else ()
 
@@ -57,9 +57,7 @@ def notification_id(body: bytes) -> str:
         return ""
 
 
-def _message(
-    address: Address, part: Part | None, notification: str, *, no_text: str, kinds: Collection[MediaKind]
-) -> tuple[Inbound, ...]:
+def _message(address: Address, part: Part | None, notification: str, *, kinds: Collection[MediaKind]) -> tuple[Inbound, ...]:
     if part is None:
         raise UnparseableMessage("a notification without what was written")
     if not part.by_person:
@@ -72,7 +70,7 @@ def _message(
         media = legible(part.files, kinds)
         text = written(part.text, media)
     except NothingToAnswer:
-        return (Notice(address, ids, no_text),) if part.files else ()
+        return (Notice(address, ids, "no_text"),) if part.files else ()
     return (wishes.read(InboundMessage(address=address, sender=part.author, text=text, dedupe_ids=ids, media=media)),)
 
 

@@ -37,6 +37,7 @@ from connectors.slack_calls import QUIET, client
 from connectors.slack_events import NAME, Said
 from connectors.slack_oauth import App
 from connectors.slack_store import GONE_LIFE, Kept
+from engine import saying
 from engine.errors import MalformedRequest, Overloaded, StoreUnavailable, UnparseableMessage
 from engine.lanes import Lanes
 from engine.messages import Address
@@ -77,7 +78,8 @@ class Door:
         place = lanes.settings.bridge_place
         #: The channel in which people answer; empty: none of this account.
         self._bridge = place.channel if place and (place.platform, place.account) == (NAME, app.account.name) else ""
-        self._no_text, self._kinds = lanes.settings.no_text, lanes.settings.media
+        self._no_text = saying.say(lanes.settings, app.account.tenant, "no_text")
+        self._kinds = lanes.settings.media
         self._secrets = secrets_of(app.account.signing_secret)
         self._app = self._bolt(app.pages)
         self._handler = AsyncSlackRequestHandler(self._app)
@@ -156,7 +158,7 @@ class Door:
         by_agent = words(name, tenant, body, channel=self._bridge)
         if by_agent is not None:
             return by_agent
-        return slack_events.event(name, tenant, body, no_text=self._no_text, kinds=self._kinds)
+        return slack_events.event(name, tenant, body, kinds=self._kinds)
 
     async def _command(self, body: dict[str, Any], ack: AsyncAck) -> None:
         try:

@@ -155,7 +155,7 @@ def locate(address: Address) -> tuple[str, str, str]:
     return name, place, channel
 
 
-def event(name: str, tenant: str, body: Mapping[str, Any], *, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Said, ...]:
+def event(name: str, tenant: str, body: Mapping[str, Any], *, kinds: Collection[MediaKind] = ()) -> tuple[Said, ...]:
     """What an event says; nothing where it is none of our business.
 
     :raises UnparseableMessage: it is one we listen to, but not of the shape that Slack documents.
@@ -176,7 +176,7 @@ def event(name: str, tenant: str, body: Mapping[str, Any], *, no_text: str, kind
     if message.subtype == "message_deleted":
         return _deleted(room, message.previous_message, message.deleted_ts)
     ids = (place.logical(well_formed(envelope.event_id)),) if envelope.event_id else ()
-    return _written(room, message, ids, mention=kind == "app_mention", no_text=no_text)
+    return _written(room, message, ids, mention=kind == "app_mention")
 
 
 def _once(envelope: Envelope, found: Mapping[str, Any]) -> str:
@@ -217,7 +217,7 @@ def command(name: str, tenant: str, form: Mapping[str, Any]) -> tuple[Said, ...]
     return (Said(wishes.read(InboundMessage(address=address, sender=user, text=text, dedupe_ids=(trigger,)))),)
 
 
-def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: bool, no_text: str) -> tuple[Said, ...]:
+def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: bool) -> tuple[Said, ...]:
     if message.subtype not in WRITTEN or by_machine(room.place, message):
         return ()
     ts, root = time_of(message.ts), room.root(message)
@@ -231,7 +231,7 @@ def _written(room: Room, message: Message, event: tuple[str, ...], *, mention: b
         one = InboundMessage(address=address, sender=id_of("user", message.user), text=text, dedupe_ids=ids, media=media)
         return (Said(wishes.read(one), room.thread(root), engages=mention, below=below),)
     if message.files or mention:
-        return (Said(Notice(address, ids, no_text), room.thread(root), engages=mention, below=below),)
+        return (Said(Notice(address, ids, "no_text"), room.thread(root), engages=mention, below=below),)
     return ()
 
 

@@ -58,7 +58,7 @@ class Sunshine:
 
     def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:
         self.times = Times.chat(settings)
-        self._no_text, self._kinds, self._hosts = settings.no_text, settings.media, settings.media_hosts
+        self._kinds, self._hosts = settings.media, settings.media_hosts
         self._connections = settings.deliveries
         accounts = settings.accounts.get(NAME, {})
         self._accounts = {name: one for name, one in accounts.items() if isinstance(one, SunshineApp)}
@@ -72,7 +72,7 @@ class Sunshine:
         verify(SCHEME, [one.encode() for one in known.split()], headers=request.headers, body=request.body)
 
     def parse(self, request: Request) -> tuple[Inbound, ...]:
-        return sunshine_events.read(self._accounts[request.name], request.body, self._no_text, self._kinds)
+        return sunshine_events.read(self._accounts[request.name], request.body, self._kinds)
 
     def origin(self, request: Request) -> tuple[Address, str]:
         address = address_of(self._accounts[request.name], "")

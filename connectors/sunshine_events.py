@@ -104,7 +104,7 @@ class Body(msgspec.Struct, frozen=True):
     app: App = App()
 
 
-def read(account: SunshineApp, raw: bytes, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
+def read(account: SunshineApp, raw: bytes, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     """What a request asks for. One event that is broken does not take the others with it.
 
     :raises UnparseableMessage: all are broken, or none can be told from another.
@@ -114,7 +114,7 @@ def read(account: SunshineApp, raw: bytes, no_text: str, kinds: Collection[Media
     broken: list[str] = []
     for event in events:
         try:
-            found += _one(account, read_as(event, Event), no_text, kinds)
+            found += _one(account, read_as(event, Event), kinds)
         except MalformedRequest as error:
             broken.append(str(error))
     if broken and len(broken) == len(events):
@@ -138,13 +138,13 @@ def _events(account: SunshineApp, raw: bytes) -> list[Any]:
     return body.events
 
 
-def _one(account: SunshineApp, event: Event, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
+def _one(account: SunshineApp, event: Event, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     if event.type not in {*_TAKEN, _RELEASED, _MESSAGE}:
         return ()
     conversation = read_as(event.payload, Place).conversation
     address = address_of(account, _id("conversation", conversation.id))
     if event.type == _MESSAGE:
-        return _said(account, event, conversation, no_text, kinds)
+        return _said(account, event, conversation, kinds)
     if event.type == _RELEASED:
         # Nobody is in control: the next message says whose turn it is.
         return (Ownership(address, Owner.BOT),)
@@ -153,9 +153,7 @@ def _one(account: SunshineApp, event: Event, no_text: str, kinds: Collection[Med
     return (Ownership(address, Owner.BOT if conversation.active.known_as(account.switchboard) else Owner.HUMAN),)
 
 
-def _said(
-    account: SunshineApp, event: Event, conversation: Conversation, no_text: str, kinds: Collection[MediaKind]
-) -> tuple[Inbound, ...]:
+def _said(account: SunshineApp, event: Event, conversation: Conversation, kinds: Collection[MediaKind]) -> tuple[Inbound, ...]:
     """What a person wrote while we are in control. It says nothing new about that: it may come late, and out of order."""
     message = read_as(event.payload, Said).message
     if message.author.type != "user":
@@ -169,7 +167,7 @@ def _said(
         media = legible([_file(message.content)], kinds)
         text = written(message.content.text, media)
     except NothingToAnswer:
-        return (Notice(address, ids, no_text),)
+        return (Notice(address, ids, "no_text"),)
     sender = well_formed(message.author.user_id or "")[:128]
     return (wishes.read(InboundMessage(address=address, sender=sender, text=text, dedupe_ids=ids, media=media)),)
 

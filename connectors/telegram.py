@@ -174,7 +174,7 @@ class Telegram:
         by_agent = words(update, self._bots[name], chat=self._bridges.get(name, ""))
         if by_agent is not None:
             return by_agent
-        found = translate(update, self._bots[name], no_text=self._settings.no_text, kinds=self._settings.media)
+        found = translate(update, self._bots[name], kinds=self._settings.media)
         self._presses.note(pressed(name, update))
         return found
 

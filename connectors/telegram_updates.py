@@ -22,12 +22,6 @@ from engine.messages import Address, InboundMessage, Media, MediaKind
 
 NAME = "telegram"
 
-#: What the bot says of itself on /start and /help.
-HELP = (
-    "Hello! Ask me anything, in your own words.\n\n"
-    "/human brings a person, /stop takes back what I have not answered yet, /forget makes me forget what we said."
-)
-
 #: What asks for an answer although it may have no text.
 ATTACHMENTS = (
     *("animation", "audio", "contact", "dice", "document", "game", "live_photo", "location", "paid_media", "photo"),
@@ -41,8 +35,8 @@ _BROKEN = (TypeError, ValueError, LookupError, AttributeError, OverflowError, OS
 
 #: What the commands of the bot ask for.
 _COMMANDS: Mapping[str, Callable[[Address, tuple[str, ...]], Inbound]] = {
-    "start": lambda address, ids: Notice(address, ids, HELP),
-    "help": lambda address, ids: Notice(address, ids, HELP),
+    "start": lambda address, ids: Notice(address, ids, "help"),
+    "help": lambda address, ids: Notice(address, ids, "help"),
     "human": HandOver,
     "forget": Forget,
     "stop": Stop,
@@ -84,7 +78,7 @@ def read(data: Mapping[str, Any]) -> Update:
         return update
 
 
-def translate(update: Update, me: Me, *, no_text: str, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
+def translate(update: Update, me: Me, *, kinds: Collection[MediaKind] = ()) -> tuple[Inbound, ...]:
     """What the update asks for, in a private chat or where the bot is named, answered or commanded.
 
     :raises UnparseableMessage: it has not the shape of one.
@@ -101,7 +95,7 @@ def translate(update: Update, me: Me, *, no_text: str, kinds: Collection[MediaKi
         address, ids = _address(message, me), _ids(update, message, me)
         if update.edited_message:
             return _edit(message, heard, address, ids)
-        return _new(message, heard, address, ids, no_text=no_text)
+        return tuple(_to(message, one) for one in _new(message, heard, address, ids))
 
 
 @contextmanager
@@ -211,7 +205,7 @@ def _files(message: Message) -> Iterator[File]:
         yield File(reference=largest.file_id, mime="image/jpeg", size=largest.file_size)
 
 
-def _new(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...], *, no_text: str) -> tuple[Inbound, ...]:
+def _new(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...]) -> tuple[Inbound, ...]:
     """A caption may stand below any photo of an album, or below several: each is a message, whatever was said to the others."""
     album = _album(message, ids[0])
     if make := _COMMANDS.get(heard.command):
@@ -223,8 +217,14 @@ def _new(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...]
     except NothingToAnswer:
         # A photo or a voice message; a bare mention; or a service message, such as that somebody joined.
         if any(getattr(message, kind) for kind in ATTACHMENTS):
-            return (Notice(address, (*ids, *album), no_text),)
-        return (Notice(address, ids, HELP),) if message.text else ()
+            return (Notice(address, (*ids, *album), "no_text"),)
+        return (Notice(address, ids, "help"),) if message.text else ()
+
+
+def _to(message: Message, inbound: Inbound) -> Inbound:
+    """A notice in the language that the person has set."""
+    code = str(message.from_user.language_code or "")[:2].lower() if message.from_user else ""
+    return replace(inbound, language=code) if isinstance(inbound, Notice) else inbound
 
 
 def _edit(message: Message, heard: _Heard, address: Address, ids: tuple[str, ...]) -> tuple[Inbound, ...]:

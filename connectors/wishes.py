@@ -10,5 +10,5 @@ def read(message: InboundMessage) -> Inbound:
     if STOP.fullmatch(message.text):
         return Stop(message.address, message.dedupe_ids)
     if person(message.text):
-        return HandOver(message.address, message.dedupe_ids, message.sender)
+        return HandOver(message.address, message.dedupe_ids, message.sender, message.text)
     return message

@@ -153,7 +153,7 @@ class Zammad:
             media = () if person else legible(files_of(article.id, article.attachments), self._settings.media)
             text = written(text_of(article.body or "", article.content_type or ""), media)
         except NothingToAnswer:
-            return () if person else (Notice(address, ids, self._settings.no_text),)
+            return () if person else (Notice(address, ids, "no_text"),)
         message = InboundMessage(address=address, sender=str(article.created_by_id or ""), text=text, dedupe_ids=ids, media=media)
         return (message if person else read(message),)
 

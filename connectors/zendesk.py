@@ -82,7 +82,7 @@ class Zendesk:
     def __init__(self, settings: Settings, client: AsyncClient | None = None) -> None:
         """:raises SettingsError: an account whose secret is the public one for tests."""
         self.times = Times.chat(settings)
-        self._no_text, self._kinds, self._hosts = settings.no_text, settings.media, settings.media_hosts
+        self._kinds, self._hosts = settings.media, settings.media_hosts
         self._connections = settings.deliveries
         self._desks = {name: _desk(one) for name, one in settings.accounts.get(NAME, {}).items() if isinstance(one, ZendeskDesk)}
         #: Stands in for the secrets of an account that does not exist.
@@ -167,7 +167,7 @@ class Zendesk:
             media = legible((File(reference=address) for address in event.files), self._kinds)
             text = written(event.text, media)
         except NothingToAnswer:
-            return (Notice(address, ids, self._no_text),)
+            return (Notice(address, ids, "no_text"),)
         return (wishes.read(InboundMessage(address=address, sender=event.author, text=text, dedupe_ids=ids, media=media)),)
 
     def _address(self, name: str, ticket: str) -> Address:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from engine import saying
 from engine.errors import DecodeError
 from engine.handoff import Hand
 from engine.items import ms
@@ -50,6 +51,13 @@ class Recalled:
     turns: tuple[Turn, ...]
     #: What the last reply rested on.
     evidence: tuple[str, ...]
+    #: Of the user when people got it; empty: unknown, or the bot has it.
+    handed: str = ""
+
+    @property
+    def language(self) -> str:
+        """The user's, by what they wrote; empty: it does not tell."""
+        return saying.spoken(saying.written(self.turns)) or self.handed
 
 
 def hand(lanes: Lanes, move: Hand, *, logical_ids: Sequence[str] = (), at: int = 0) -> Call[str]:
@@ -122,9 +130,9 @@ def _watched(raw: Any, shard: Shard) -> tuple[Held, ...]:
 
 
 def _recalled(ref: str, raw: Any) -> Recalled:
-    history, evidence = raw
+    history, evidence, language = raw
     try:
         found = msgspec.json.decode(evidence, type=tuple[str, ...]) if evidence else ()
     except msgspec.MsgspecError:  # a record of another version: the turns say enough
         found = ()
-    return Recalled(read_history(ref, history), found)
+    return Recalled(read_history(ref, history), found, text_of(language))

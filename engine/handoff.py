@@ -11,12 +11,13 @@ A change of owner revises what waits, so that no reply being made can be committ
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from msgspec import structs
 
+from engine import wordings
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Reply, Role, Source, Turn
 from engine.settings import Settings
 from engine.staffing import Staffing
@@ -95,6 +96,8 @@ class Hand:
     #: Posted whatever becomes of the move, and what goes to history then; of `engine.handing.hand` alone.
     always: tuple[Delivery, ...] = ()
     turns: tuple[Turn, ...] = ()
+    #: The user's, as a code; empty: unknown.
+    language: str = ""
     #: People are reached by the bridge: then we see what they say, and when they fall silent.
     bridged: bool = False
 
@@ -137,26 +140,26 @@ def normal(text: str) -> str:
     return " ".join(re.sub(r"[^\w\s]", " ", folded).split())
 
 
-def asked_again(question: str, history: Sequence[Turn], *, handing_over: str) -> int:
-    """How often the same was asked before, since a person last had to do with it."""
+def asked_again(question: str, history: Sequence[Turn], *, handing_over: Collection[str]) -> int:
+    """How often the same was asked before, since a person last had to do with it; `handing_over`: what is said then."""
     asked, times = normal(question), 0
     for turn in reversed(history):
-        if turn.role is Role.AGENT or (turn.role is Role.ASSISTANT and turn.text == handing_over):
+        if turn.role is Role.AGENT or (turn.role is Role.ASSISTANT and turn.text in handing_over):
             break
         times += turn.role is Role.USER and bool(asked) and normal(turn.text) == asked
     return times
 
 
 def why(question: str, history: Sequence[Turn], reply: Reply | None, settings: Staffing) -> Reason | None:
-    """Why a person should answer instead, or None. `reply` None: none is made yet."""
+    """Why a person should answer instead, or None. `reply` None: none is made yet; `settings` are the tenant's."""
     if settings.handover_anger and angry(question):
         return Reason.ANGER
     most = settings.handover_repeated
-    if most and asked_again(question, history, handing_over=settings.handing_over) >= most:
+    if most and asked_again(question, history, handing_over=wordings.variants(settings, "handing_over")) >= most:
         return Reason.REPEATED
     if reply is None:
         return None
-    if reply.source is Source.FALLBACK and reply.text == settings.apology:
+    if reply.source is Source.FALLBACK and reply.text in wordings.variants(settings, "apology"):
         return Reason.ERROR
     unsure = reply.confidence is not None and reply.confidence < settings.handover_confidence
     return Reason.UNSURE if unsure else None

@@ -87,6 +87,7 @@ class Arguments:
             "reason": hand.reason,
             "address": blobs.add(hand.address.encode()),
             "bridged": hand.bridged,
+            "language": hand.language,
             "watch": ms(watch),
             "ttl": ms(life),
             "out": [self.posted(delivery, blobs) for delivery in hand.deliveries],

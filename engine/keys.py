@@ -26,7 +26,7 @@ Keys of one shard start with `rm:{<shard>}:`, so that a shard is one slot of a R
 | `h:<ref>` | list | `history_ttl` | commit, accept, notify, hand | claim, recall | turns of the conversation, oldest first |
 | `r:<ref>` | zset by end of life, at most 1,000 | as long as the last of them | commit | notify | ids of the records and dead letters of a conversation, so that they can be forgotten |
 | `o:<ref>` | string | `history_ttl`, or a day longer than people are waited for | own, notify, hand, commit, accept | the same, claim | the owner, where it is not the bot |
-| `g:<ref>` | hash | as long as the owner | the same | watch | since when and why the bot is not the owner, its address, whether people are reached by the bridge |
+| `g:<ref>` | hash | as long as the owner | the same | watch | since when and why the bot is not the owner, its address, the user's language, whether people are reached by the bridge |
 | `handed` | zset by time | while not empty | the same, escalate | watch | conversations that people have, by the time at which somebody must look whether anybody cares |
 | `n:<ref>` | string | ten minutes | accept | accept | the notice that the lane is full was sent |
 | `w:<ref>` | string | ten minutes | accept | accept | the person was told of the long wait |

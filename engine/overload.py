@@ -69,9 +69,9 @@ def rung(wait: float, settings: Settings) -> Rung:
     return max((step for step, start in starts.items() if start and wait >= start), default=Rung.NORMAL)
 
 
-def said(seconds: float) -> str:
-    """A wait as a person says it."""
+def lasting(seconds: float) -> tuple[str, int]:
+    """A wait as a person says it: the name of its text, and how many; always more than one."""
     if seconds < 90:
-        return f"{max(10, round(seconds, -1)):.0f} seconds"
+        return "seconds", max(10, round(seconds / 10) * 10)
     minutes = round(seconds / 60)
-    return f"{minutes} minutes" if minutes < 90 else f"{round(minutes / 60)} hours"
+    return ("minutes", minutes) if minutes < 90 else ("hours", round(minutes / 60))

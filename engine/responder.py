@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine import dialogue, language
+from engine import dialogue, language, saying
 from engine.advice import Advice, Adviser, Later
 from engine.answer import Answer, said
 from engine.convert import ensure
@@ -155,7 +155,9 @@ class Responder:
             return advice
         took = _ms(time.monotonic() - question.claimed_at)
         if advice is None:
-            return Answer(reply=question.reply(self.settings.no_text, Source.FALLBACK, prepared_ms=took))
+            spoken = saying.spoken(saying.written(question.conversation.turns))
+            text = saying.say(self.settings, question.address.tenant, "no_text", spoken)
+            return Answer(reply=question.reply(text, Source.FALLBACK, prepared_ms=took))
         decision = advice.decision
         if advice.call is not None:
             return Errand(question=question, call=advice.call)

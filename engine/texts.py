@@ -16,6 +16,12 @@ def setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: 
 class Texts:
     """Every fixed text."""
 
+    help: str = setting(
+        "Hello! Ask me anything, in your own words.\n\n"
+        "/human brings a person, /stop takes back what I have not answered yet, /forget makes me forget what we said.",
+        values.text,
+        "sent on `/start` and `/help` of Telegram",
+    )
     apology: str = setting(
         "Sorry, I could not answer this in time. Please ask again.", values.text, "sent when no answer is made before the deadline"
     )
@@ -47,6 +53,9 @@ class Texts:
         values.text_with("position", "wait"),
         "sent once when the wait is long; {position} and {wait} are filled in",
     )
+    seconds: str = setting("{count} seconds", values.text_with("count"), "a wait in seconds, as `in_line` has it")
+    minutes: str = setting("{count} minutes", values.text_with("count"), "the same in minutes, two or more")
+    hours: str = setting("{count} hours", values.text_with("count"), "the same in hours, two or more")
     tenant_full: str = setting(
         "Too many people are writing just now, and I could not take your message. Please send it again in some minutes.",
         values.text,

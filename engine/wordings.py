@@ -8,14 +8,13 @@ else the translation of `translations.toml`, else English.
 import dataclasses
 import difflib
 import functools
+import importlib
 import re
 import string
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from engine.errors import SettingsError
 from engine.texts import Texts
@@ -64,12 +63,20 @@ def read(path: str) -> Wordings:
     """
     try:
         raw = Path(path).expanduser().read_text(encoding="utf-8")
-        found = tomllib.loads(raw) if path.endswith(".toml") else yaml.safe_load(raw)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        found = tomllib.loads(raw) if path.endswith(".toml") else _yaml(raw)
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"a file that can be read ({' '.join(str(error).split())})") from error
     if not isinstance(found, dict):
         raise ValueError("a file of languages, each with names and texts")
     return {_code(code): _language(str(code), texts) for code, texts in found.items()}
+
+
+def _yaml(raw: str) -> Any:
+    yaml = importlib.import_module("yaml")  # every process starts by way of this module, and few have such a file
+    try:
+        return yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def _code(code: Any) -> str:

@@ -34,6 +34,7 @@ OPEN_TO_CONNECTORS = {
     "crypto",
     "limits",
     "overload",
+    "saying",
     "roster",
     "handoff",
     "handing",

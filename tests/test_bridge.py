@@ -19,6 +19,7 @@ from engine.handoff import Hand, Reason
 from engine.lanes import Lanes
 from engine.messages import Address, Owner, Role, Turn
 from engine.settings import Settings
+from engine.wordings import said
 from tests import test_slack, test_telegram
 from tests.conftest import wait_for
 from tests.desk import Desk
@@ -220,6 +221,22 @@ def test_a_hand_over_that_cannot_be_posted_goes_back_to_the_bot_and_the_user_is_
     wait_for(lambda: len(scene.heard()) == 2)
     assert scene.heard() == [scene.door.settings.handing_over, scene.door.settings.not_handed]
     assert scene.owner() == "bot"
+
+
+def test_who_asked_in_another_language_is_told_in_it_that_nobody_could_be_reached_or_came(scene: Scene) -> None:
+    assert scene.slack is not None
+    settings = scene.door.settings
+    scene.slack.closed[STAFF] = "channel_not_found"
+    scene.asks("转人工", conversation="wang")
+    wait_for(lambda: len(scene.heard("wang")) == 2)
+    assert scene.heard("wang") == [said(settings, "handing_over", "zh"), said(settings, "not_handed", "zh")]
+    scene.slack.closed.clear()
+    scene.asks("Ich möchte mit einem Menschen sprechen", conversation="eva")
+    wait_for(scene.threads)
+    (root,) = scene.threads()
+    scene.agent("/done", root)
+    wait_for(lambda: len(scene.heard("eva")) == 2)
+    assert scene.heard("eva") == [said(settings, "handing_over", "de"), said(settings, "given_back", "de")]
 
 
 def test_whoever_is_not_picked_up_is_called_out_once_and_goes_back_to_the_bot(scene: Scene) -> None:

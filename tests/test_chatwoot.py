@@ -203,7 +203,7 @@ def test_a_pending_conversation_that_an_agent_answered_meanwhile_gets_no_reply(
 def test_a_picture_alone_gets_a_notice(content: str | None) -> None:
     event = INBOX.written(INBOX.opened(1), content, attachments=[{"file_type": "image"}])
 
-    assert parsed(event) == (Notice(ADDRESS, (f"support/{ACCOUNT}/{event['id']}",), Settings().no_text),)
+    assert parsed(event) == (Notice(ADDRESS, (f"support/{ACCOUNT}/{event['id']}",), "no_text"),)
 
 
 def test_a_wish_for_a_person_and_to_stop_is_heard() -> None:

@@ -143,7 +143,7 @@ def test_a_picture_without_words_gets_the_notice_and_nothing_at_all_gets_nothing
     picture = one(PAPER.write(number, message_parts=[{"image": {"url": "https://example.com/a.png"}}]))
 
     assert isinstance(picture, Notice)
-    assert (picture.address, picture.text) == (address(number), Settings().no_text)
+    assert (picture.address, picture.name) == (address(number), "no_text")
     assert parsed(PAPER.write(number)[1]) == ()
 
 

@@ -7,18 +7,21 @@ from typing import Any
 
 import pytest
 import redis
+from msgspec import structs
 
 from engine.errors import NoSuchMessage
-from engine.handing import hand, watch
-from engine.handoff import BRIDGE, Hand, Reason
+from engine.handing import hand, recall, watch
+from engine.handoff import BRIDGE, Hand, Reason, why
 from engine.lanes import Lanes
-from engine.messages import Action, Address, InboundMessage, Owner, Role
+from engine.messages import Action, Address, InboundMessage, Owner, Reply, Role, Source, Turn
 from engine.moves import Accepted
 from engine.settings import Settings
+from engine.wordings import said, variants
 from tests.desk import Desk, address
 from tests.loops import Mill, mill, small
 from tests.test_cli import environ, replymill  # noqa: F401 - fixtures
 from workers import handoff_desk
+from workers.watching import taken_back
 
 pytestmark = pytest.mark.one_redis
 
@@ -103,6 +106,53 @@ def test_what_cannot_be_answered_goes_to_a_person_instead_of_an_apology(
         record = running.record(accepted.id)
         assert (record["state"], record["reason"]) == ("handed-over", "error")
         assert owner(running) is Owner.WAITING
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "angry"),
+    [
+        ("de", "Wo ist mein Paket, und wann kommt es?", "Das ist eine Frechheit! Wo ist es?"),
+        ("zh", "我的包裹在哪里？", "我的包裹在哪里！！！！"),
+        ("ar", "أين طردي الآن؟", "أين طردي الآن!!!!"),
+    ],
+)
+def test_the_loops_say_everything_in_the_language_of_the_person(
+    settings: Settings, tiny_model: Path, redis_client: redis.Redis, language: str, question: str, angry: str
+) -> None:
+    alone = address("alone")
+    with mill(with_bridge(settings, tenants={"other": {"apology": "Not now."}}), tiny_model, redis_client) as running:
+        own = running.desk.lanes.settings
+        put(running, angry, "one")
+        running.until(running.posted)
+        assert running.posted()[0].reply.text == said(own, "handing_over", language)
+
+        lanes = running.desk.lanes
+        (shard,) = lanes.shards
+        running.desk.advance(own.person_wait + 1)
+        (held,) = watch(lanes, shard, due=False).run(redis_client)[1]
+        assert taken_back(lanes, held, recall(lanes, held.address).run(redis_client).language).run(redis_client) == "waiting"
+        assert said(own, "nobody_came", language) in [one.reply.text for one in running.posted()]
+
+    with mill(small(settings, tenants={"other": {"apology": "Not now."}}), tiny_model, redis_client) as running:
+        for to, words in ((alone, said(settings, "apology", language)), (address("other", tenant="other"), "Not now.")):
+            accepted = put(running, question, f"late-{to.tenant}", to=to, deadline=60.0)
+            assert running.desk.take().entries
+            running.desk.advance(61)
+            running.until(lambda accepted=accepted: running.settled(accepted))  # type: ignore[misc]
+            assert running.record(accepted.id)["text"] == words
+
+
+def test_errors_and_hand_overs_are_known_in_every_wording(settings: Settings) -> None:
+    own = settings.for_tenant("acme")
+    translated = dataclasses.replace(settings, tenants={"acme": {"apology": "Pardon!", "handing_over": "One moment."}})
+    sorry = Reply(in_reply_to=("1",), address=TICKET, text="", source=Source.FALLBACK)
+    for at in (own, translated.for_tenant("acme")):
+        for text in variants(at, "apology"):
+            assert why("Where?", (), structs.replace(sorry, text=text), at) is Reason.ERROR
+        for text in variants(at, "handing_over"):
+            turns = [Turn(role=Role.USER, text="Where?", at=1)] * 5 + [Turn(role=Role.ASSISTANT, text=text, at=2)]
+            assert why("Where?", turns, None, at) is None
+    assert variants(translated.for_tenant("acme"), "apology") == {"Pardon!"}
 
 
 def test_eleven_wishes_make_one_hand_over(settings: Settings, redis_client: redis.Redis) -> None:

@@ -10,6 +10,7 @@ from engine.errors import SettingsError
 from engine.handoff import MEANINGS, MOVES, Hand, Reason, angry, asked_again, behind, bridge_address, literal, normal, why
 from engine.messages import Address, Owner, Reply, Role, Source, Turn
 from engine.settings import Settings
+from engine.wordings import variants
 from tests.desk import address
 
 SETTINGS = Settings(handover_confidence=0.5, handover_repeated=2)
@@ -77,10 +78,11 @@ def test_who_asks_the_same_again_and_again_gets_a_person() -> None:
 
 @given(turns, turns)
 def test_what_was_asked_before_a_person_had_to_do_with_it_does_not_count(before: list[Turn], after: list[Turn]) -> None:
-    for mark in (asked("I see.", role=Role.AGENT), asked(SETTINGS.handing_over, role=Role.ASSISTANT)):
+    handing_over = variants(SETTINGS, "handing_over")
+    for mark in (asked("I see.", role=Role.AGENT), *(asked(text, role=Role.ASSISTANT) for text in sorted(handing_over))):
         whole = [*before, *mark, *after]
-        assert asked_again("Where is it?", whole, handing_over=SETTINGS.handing_over) == asked_again(
-            "Where is it?", after, handing_over=SETTINGS.handing_over
+        assert asked_again("Where is it?", whole, handing_over=handing_over) == asked_again(
+            "Where is it?", after, handing_over=handing_over
         )
 
 

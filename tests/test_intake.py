@@ -11,17 +11,19 @@ import msgspec
 import pytest
 import redis
 
+from connectors import wishes
 from connectors.contract import Deletion, Edit, Feedback, Forget, HandOver, Inbound, Notice, Ownership, Request, Stop, Taken
 from connectors.crowd import Crowd
 from connectors.intake import Intake
 from connectors.webhook import Webhook
 from engine.errors import LaneFull, Overloaded, StoreUnavailable
-from engine.handing import watch
+from engine.handing import recall, watch
 from engine.keys import DISLIKED, Direction
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Source
 from engine.settings import Settings
 from engine.store import connect_async
+from engine.wordings import said
 from tests import lane_probe
 from tests.desk import Desk
 from tests.doors import with_endpoint
@@ -159,7 +161,7 @@ def test_a_full_tenant_is_told_apart_from_a_full_lane(settings: Settings, redis_
 
 
 def test_a_notice_without_a_text_posts_nothing_and_its_ids_are_known(settings: Settings, redis_client: redis.Redis) -> None:
-    taken = settle(settings, Notice(TO, ("album",), ""), Notice(TO, ("another", "album"), "I read text alone."))
+    taken = settle(settings, Notice(TO, ("album",), ""), Notice(TO, ("another", "album"), "no_text"))
 
     assert [one.verdict for one in taken] == ["accepted", "repeat"]
     assert waiting(settings, redis_client, Direction.OUT) == []
@@ -225,10 +227,10 @@ def _said(to: Address, text: str, id_: str) -> InboundMessage:
 
 
 def test_a_fixed_text_is_posted_once_however_often_it_is_asked_for(settings: Settings, redis_client: redis.Redis) -> None:
-    taken = settle(settings, *[Notice(TO, ("start",), "Welcome.")] * 3)
+    taken = settle(settings, *[Notice(TO, ("start",), "help")] * 3)
 
     assert [one.verdict for one in taken] == ["accepted", "repeat", "repeat"]
-    assert [Delivery.decode(body).reply.text for body in waiting(settings, redis_client, Direction.OUT)] == ["Welcome."]
+    assert [Delivery.decode(body).reply.text for body in waiting(settings, redis_client, Direction.OUT)] == [settings.help]
 
 
 def test_who_asks_for_a_person_twice_is_handed_over_once_and_the_bot_is_silent(
@@ -357,7 +359,7 @@ def test_a_platform_whose_requests_carry_no_time_has_its_ids_kept_for_a_week(set
 
     async def use(intake: Intake) -> list[str]:
         platform = Timeless(with_endpoint(settings))
-        return [(await intake.settle(platform, one)).verdict for one in (_said(TO, "hello", "one"), Notice(TO, ("two",), "Hi."))]
+        return [(await intake.settle(platform, one)).verdict for one in (_said(TO, "hello", "one"), Notice(TO, ("two",), "help"))]
 
     assert with_intake(settings, use) == ["accepted", "accepted"]
     lives = [redis_client.pttl(name) / 1000 for name in redis_client.scan_iter("*}:d:*")]
@@ -383,7 +385,7 @@ def test_a_repeated_stop_leaves_what_was_asked_after_the_first(settings: Setting
 
 
 def test_beside_a_person_the_bot_says_nothing_by_itself(settings: Settings, redis_client: redis.Redis) -> None:
-    settle(settings, Ownership(TO, Owner.HUMAN), Notice(TO, ("photo",), "I can only read text."))
+    settle(settings, Ownership(TO, Owner.HUMAN), Notice(TO, ("photo",), "no_text"))
 
     assert waiting(settings, redis_client, Direction.OUT) == []
 
@@ -434,3 +436,85 @@ def test_two_slow_bots_that_answer_each_other_stop_too(settings: Settings, redis
 
     assert states == ["accepted"] * 5 + ["paused"] * 3
     assert posted == ["an answer"] * 5 + [settings.paused]
+
+
+#: A question, and a wish for a person, in languages of three scripts.
+SPOKEN = pytest.mark.parametrize(
+    ("language", "question", "wish"),
+    [
+        ("de", "Wo ist mein Paket, und wann kommt es?", "Ich möchte mit einem Menschen sprechen"),
+        ("zh", "我的包裹在哪里？", "转人工"),
+        ("ar", "أين طردي الآن؟", "أريد التحدث مع شخص"),
+    ],
+)
+
+
+def texts_out(settings: Settings, client: redis.Redis) -> list[str]:
+    return [Delivery.decode(body).reply.text for body in waiting(settings, client, Direction.OUT)]
+
+
+@SPOKEN
+def test_what_the_door_says_of_a_message_is_in_its_language(
+    settings: Settings, redis_client: redis.Redis, language: str, question: str, wish: str
+) -> None:
+    class Meeting(Webhook):
+        bots_meet = True
+
+    full = dataclasses.replace(with_endpoint(settings), tenant_messages=2, lane_messages=1, turns_per_minute=1)
+    with pytest.raises(LaneFull):
+        settle(full, _said(TO, question, "1"), _said(TO, question, "2"))
+    settle(full, message("hello", "3", "c2"))
+    with pytest.raises(Overloaded):
+        settle(full, _said(msgspec.structs.replace(TO, thread="c3"), question, "4"))
+    assert set(texts_out(full, redis_client)) == {said(full, name, language) for name in ("lane_full", "tenant_full")}
+
+    redis_client.flushdb()
+    desk = Desk(redis_client, Lanes(settings))
+    for number in range(3):
+        posted = _said(TO, question, f"{number}")
+        with_intake(full, lambda intake, posted=posted: intake.settle(Meeting(full), posted))  # type: ignore[misc]
+        for lane in desk.claim().lanes:
+            desk.commit(lane, replies=1, to=TO)
+    (lane_of,) = redis_client.scan_iter(match=f"{desk.shard.prefix}out:q:*")
+    bodies = [raw.partition(b"\n")[2] for raw in redis_client.lrange(lane_of, 0, -1)]
+    assert said(full, "paused", language) in [Delivery.decode(body).reply.text for body in bodies]
+
+
+@SPOKEN
+def test_a_wish_for_a_person_is_answered_in_its_language_and_so_is_what_follows(
+    settings: Settings, redis_client: redis.Redis, language: str, question: str, wish: str
+) -> None:
+    found = wishes.read(_said(TO, wish, "one"))
+    assert isinstance(found, HandOver)
+    settle(settings, found)
+    assert texts_out(settings, redis_client) == [said(settings, "handing_over", language)]
+
+    desk = Desk(redis_client, Lanes(settings))
+    assert recall(desk.lanes, TO).run(redis_client).language == language
+
+
+@SPOKEN
+def test_without_words_the_language_is_that_of_the_history_or_what_the_platform_says(
+    settings: Settings, redis_client: redis.Redis, language: str, question: str, wish: str
+) -> None:
+    settle(settings, Notice(msgspec.structs.replace(TO, thread="new"), ("start",), "help", language))
+    assert texts_out(settings, redis_client) == [said(settings, "help", language)]
+
+    settle(settings, Ownership(TO, Owner.HUMAN), _said(TO, question, "one"), Ownership(TO, Owner.BOT))
+    for name, inbound in {
+        "no_text": Notice(TO, ("photo",), "no_text", "fr"),
+        "handing_over": HandOver(TO, ("human",)),
+        "forgotten": Forget(TO, ("forget",)),
+    }.items():
+        redis_client.delete(*redis_client.scan_iter(match="*out:*"))
+        settle(settings, inbound)
+        lanes = list(redis_client.scan_iter(match="*out:q:*"))
+        bodies = [raw.partition(b"\n")[2] for lane in lanes for raw in redis_client.lrange(lane, 0, -1)]
+        assert [Delivery.decode(body).reply.text for body in bodies] == [said(settings, name, language)]
+
+
+def test_a_tenant_says_at_the_door_what_it_has_set(settings: Settings, redis_client: redis.Redis) -> None:
+    own = dataclasses.replace(settings, tenants={"shop": {"help": "Ask the shop.", "no_text": "Words, please."}})
+    settle(own, Notice(TO, ("start",), "help", "de"), Notice(msgspec.structs.replace(TO, thread="c2"), ("photo",), "no_text"))
+
+    assert sorted(texts_out(own, redis_client)) == ["Ask the shop.", "Words, please."]

@@ -192,7 +192,7 @@ def test_a_picture_without_words_gets_the_notice_and_nothing_at_all_gets_nothing
     picture = one(PAPER.write(number, None, attachments=[{"type": "upload", "url": "https://example.com/a.png"}]))
 
     assert isinstance(picture, Notice)
-    assert (picture.address, picture.text) == (address(number), Settings().no_text)
+    assert (picture.address, picture.name) == (address(number), "no_text")
     assert isinstance(one(PAPER.write(number, '<p><img src="https://example.com/a.png"></p>')), Notice)
     assert parsed(PAPER.write(number, None)[1]) == ()
     assert parsed(PAPER.write(number, "<p>\u200b</p>")[1]) == ()

@@ -19,7 +19,8 @@ from engine.keys import WORKERS, worker
 from engine.lanes import Lanes
 from engine.messages import Action, Address, Delivery, InboundMessage, Owner, Turn
 from engine.moves import Backlog
-from engine.overload import Forecast, Rung, forecast, rung, said
+from engine.overload import Forecast, Rung, forecast, lasting, rung
+from engine.saying import say
 from engine.settings import Settings
 from engine.store import connect_async
 from tests import lane_probe
@@ -115,11 +116,20 @@ def test_more_messages_never_wait_less_and_more_workers_never_longer(messages: i
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "10 seconds"), (44, "40 seconds"), (89, "90 seconds"), (90, "2 minutes"), (600, "10 minutes"), (7200, "2 hours")],
+    ("seconds", "words", "german"),
+    [
+        (0, "10 seconds", "10 Sekunden"),
+        (44, "40 seconds", "40 Sekunden"),
+        (89, "90 seconds", "90 Sekunden"),
+        (90, "2 minutes", "2 Minuten"),
+        (600, "10 minutes", "10 Minuten"),
+        (7200, "2 hours", "2 Stunden"),
+    ],
 )
-def test_a_wait_is_said_as_people_say_it(seconds: float, words: str) -> None:
-    assert said(seconds) == words
+def test_a_wait_is_said_as_people_say_it(seconds: float, words: str, german: str) -> None:
+    name, count = lasting(seconds)
+    assert say(Settings(), "acme", name, count=str(count)) == words
+    assert say(Settings(), "acme", name, "de", count=str(count)) == german
 
 
 @pytest.mark.parametrize("text", ["wait {minutes}", "wait {", "{0}", "{position.x}"])

@@ -35,7 +35,7 @@ TEXTS += (
     "who",
     "say_more",
 )
-TEXTS += ("clarify", "clarify_one", "unknown", "not_spoken", "nobody_here", "found_only", "passages_prompt")
+TEXTS += ("help", "clarify", "clarify_one", "unknown", "not_spoken", "nobody_here", "found_only", "passages_prompt")
 #: What stands at the end of every list.
 TEXTS_LAST = {f.name for f in dataclasses.fields(Texts)}
 STAFFING_THEN = {f.name for f in dataclasses.fields(Staffing)}
@@ -66,6 +66,9 @@ BAD = {
     "bridge_mention": ["here", "@here now", "<!here> and more", "<@Q1>"],
     "handover_anger": ["maybe"],
     "in_line": ["wait {minutes}", "wait {", "wait {0}"],
+    "seconds": ["{seconds} s", "{"],
+    "minutes": ["{0} min"],
+    "hours": ["{position} h"],
     "model": ["smollm2", "pypi:", "hf: x", "ftp:model", "pypi:a b"],
     "device": ["gpu", "CPU"],
     "compute_type": ["int4", "INT8"],

@@ -45,7 +45,6 @@ pytestmark = pytest.mark.one_redis
 SECRET = "a signing secret of the tests"
 BOT = "xoxb-of-the-tests"
 TEAM, DIRECT, CHANNEL, ANNA, ROOT = "T1", "D1", "C1", "UANNA", "1700000000.000100"
-NO_TEXT = Settings().no_text
 RETRY: dict[str, Any] = {"x-slack-retry-num": "1"}
 
 
@@ -92,7 +91,7 @@ def spoken(text: str = "And now?", ts: str = "1700000001.000200", event_id: str 
 
 
 def heard(body: dict[str, Any]) -> tuple[Said, ...]:
-    return slack_events.event("acme", "acme", body, no_text=NO_TEXT)
+    return slack_events.event("acme", "acme", body)
 
 
 def only(body: dict[str, Any]) -> Any:
@@ -205,7 +204,7 @@ def test_events_that_are_none_of_our_business_say_nothing(kind: str) -> None:
 def test_files_without_text_get_a_notice() -> None:
     found = only(direct("", subtype="file_share", files=[{"id": "F1"}]))
 
-    assert found == Notice(only(direct()).address, only(direct()).dedupe_ids, NO_TEXT)
+    assert found == Notice(only(direct()).address, only(direct()).dedupe_ids, "no_text")
     assert only(direct("What is this?", subtype="file_share", files=[{"id": "F1"}])).text == "What is this?"
 
 
@@ -544,7 +543,7 @@ def test_a_command_is_taken_and_shown(door: Door, redis_client: redis.Redis) -> 
     assert asked.status_code == 200
     assert asked.json()["response_type"] == "in_channel"
     assert empty.status_code == 200
-    assert empty.json()["text"] == NO_TEXT
+    assert empty.json()["text"] == Settings().no_text
     assert questions(redis_client) == ["Where?"]
 
 

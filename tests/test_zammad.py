@@ -194,7 +194,7 @@ def test_a_wish_for_a_person_and_to_stop_is_heard() -> None:
 def test_an_article_without_text_gets_a_notice() -> None:
     payload = TRIGGERS.written(TRIGGERS.opened(1), '<img src="cid:1">', content_type="text/html")
 
-    assert parsed(payload) == (Notice(ADDRESS, (f"desk/1/{payload['article']['id']}",), Settings().no_text),)
+    assert parsed(payload) == (Notice(ADDRESS, (f"desk/1/{payload['article']['id']}",), "no_text"),)
 
 
 @pytest.mark.parametrize(

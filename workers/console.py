@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from connectors.page import address, events_after, message, new_session
-from engine import cache, roster
+from engine import cache, roster, saying
 from engine.errors import Overloaded, ReplymillError
 from engine.handing import Held
 from engine.keys import FIGURES
@@ -33,7 +33,8 @@ def ask(settings: Settings, question: str) -> Reply:
     with connect(settings) as client:
         adopt(client, settings)
         asked = message(session, question, message_id=secrets.token_hex(8))
-        notice = Reply(in_reply_to=(), address=address(session), text=settings.lane_full, source=Source.FALLBACK)
+        text = saying.say(settings, address(session).tenant, "lane_full", saying.spoken([question]))
+        notice = Reply(in_reply_to=(), address=address(session), text=text, source=Source.FALLBACK)
         accepted = lanes.accept(
             asked, deadline=settings.deadline_chat, quiet=(0, 0), notice=Delivery(id=f"{session}-full", reply=notice)
         ).run(client)

@@ -19,7 +19,7 @@ from connectors.fence import open_until
 from connectors.offering import fitting
 from engine import roster
 from engine.errors import DecodeError, DeliveryRefused, NewerSchema, RetryLater, Stale, StoreUnavailable, Unclear, Withdrawn
-from engine.keys import Direction, Shard
+from engine.keys import Direction
 from engine.lanes import Lanes
 from engine.messages import Delivery
 from engine.moves import Lane, Outcome, Release, Settled
@@ -32,7 +32,7 @@ from workers.batching import Round
 from workers.figures import Figures
 from workers.loop import AWAY_PAUSE, Away, LoopThread
 from workers.newer import NEWER_WAIT, Newer
-from workers.outcomes import delivered, overdue, parts_of, undelivered, withdrawn
+from workers.outcomes import delivered, parts_of, undelivered, withdrawn
 from workers.sending import Sending
 from workers.waiting import WAIT, backoff, bell_groups, cancelled
 
@@ -142,7 +142,7 @@ class Delivering:
             if mine:
                 await self.lanes.renew(shard, Direction.OUT, mine).run_async(self.client)
             for direction in Direction:
-                await self._sweep(shard, direction)
+                await watching.sweep(self.lanes, self.client, shard, direction, at=self._clock.now())
             await watching.look(self.lanes, self.client, shard)
 
     async def drain(self, thread: LoopThread) -> None:
@@ -234,7 +234,7 @@ class Delivering:
         await self._insist(self.lanes.release(self.lanes.shards[lane.shard], Direction.OUT, [release]))
 
     async def _commit(self, lane: Lane, outcome: Outcome) -> Settled:
-        return await self._insist(self.lanes.commit(lane, outcome))
+        return await self._insist(self.lanes.commit(lane, await watching.worded(self.lanes, self.client, outcome)))
 
     async def _insist(self, call: Call[T]) -> T:
         """Run a move until Redis takes it: what was sent must not be sent again for want of a receipt."""
@@ -244,13 +244,6 @@ class Delivering:
             except StoreUnavailable as error:
                 self._away.note(error)
                 await asyncio.sleep(AWAY_PAUSE)
-
-    async def _sweep(self, shard: Shard, direction: Direction) -> None:
-        swept = await self.lanes.sweep(shard, direction).run_async(self.client)
-        for found in swept.overdue:
-            lane, outcome = overdue(found, self.settings, at=self._clock.now())
-            settled = await self.lanes.commit(lane, outcome).run_async(self.client)
-            log.warning("settled overdue", action=f"{direction}.{found.reason}", conversation=lane.ref, result=settled)
 
     async def _leave(self, left: list[Lane]) -> None:
         """Give lanes back and take the figures away; if Redis is away their time runs out."""

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from connectors.lookup import readings
 from connectors.platforms import bridged
+from engine import saying
 from engine.errors import NoSuchMessage
-from engine.handing import Held, hand, watch
+from engine.handing import Held, hand, recall, watch
 from engine.handoff import Hand, Reason, noted, opening, told
 from engine.lanes import Lanes
 from engine.messages import Address, Owner
@@ -40,7 +41,8 @@ def give_back(settings: Settings, name: str) -> Address:
     """
     named = [one.address for one in held(settings) if name in (one.ref, name_of(one.address))]
     address = named[0] if named else _address(settings, name)
-    deliveries = (told(address, _id("back"), settings.given_back), noted(address, _id("back"), _BACK))
+    text = saying.say(settings, address.tenant, "given_back", _language(settings, address))
+    deliveries = (told(address, _id("back"), text), noted(address, _id("back"), _BACK))
     before = _move(settings, Hand(address=address, owner=Owner.BOT, reason=Reason.DONE, deliveries=deliveries))
     if before == Owner.BOT:
         raise NoSuchMessage(f"the bot has {name!r} already: `replymill handoff list` names those that people have")
@@ -62,6 +64,12 @@ def take(settings: Settings, name: str) -> Address:
 def waiting(settings: Settings) -> Sequence[Held]:
     """Those whom nobody has picked up yet."""
     return [one for one in held(settings) if one.owner is Owner.WAITING]
+
+
+def _language(settings: Settings, address: Address) -> str:
+    with connect(settings) as client:
+        adopt(client, settings)
+        return recall(Lanes(settings), address).run(client).language
 
 
 def _move(settings: Settings, move: Hand) -> str:

@@ -1,5 +1,6 @@
 """Which committed turns leave something to be desired; they are kept for `replymill gaps`."""
 
+from engine import wordings
 from engine.crypto import Digests
 from engine.gaps import Gap, Why, note_gap, redacted
 from engine.handoff import asked_again
@@ -8,6 +9,9 @@ from engine.question import Question
 from engine.settings import Settings
 from engine.store import Client
 from engine.trace import now_ms
+
+#: Fixed texts that are said where there is no answer.
+_NO_ANSWER = ("apology", "unknown", "not_spoken")
 
 
 def note(client: Client, settings: Settings, question: Question, reply: Reply, *, reason: str) -> bool:
@@ -36,6 +40,7 @@ def _why(question: Question, reply: Reply, reason: str, settings: Settings) -> W
         return Why.HANDED_OVER
     if reply.confidence is not None and reply.confidence < settings.answer_confidence:
         return Why.UNSURE
-    if reply.source is Source.FALLBACK and reply.text in (settings.apology, settings.unknown, settings.not_spoken):
+    if reply.source is Source.FALLBACK and any(reply.text in wordings.variants(settings, name) for name in _NO_ANSWER):
         return Why.UNANSWERED
-    return Why.REPEATED if asked_again(question.text, question.conversation.turns, handing_over=settings.handing_over) else None
+    handing_over = wordings.variants(settings, "handing_over")
+    return Why.REPEATED if asked_again(question.text, question.conversation.turns, handing_over=handing_over) else None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from connectors.platforms import bridged, staffed
+from engine import saying
 from engine.choices import listed
 from engine.errors import DecodeError, NewerSchema
 from engine.handoff import Reason, relay
@@ -64,11 +65,12 @@ def overdue(found: Overdue, settings: Settings, *, at: int) -> tuple[Lane, Outco
     if lane.owner is not Owner.BOT:
         return lane, kept_for_person(lane, messages, settings)
     question = "\n".join(message.shown for message in messages)
-    reply = apology(messages, settings.apology)
+    language = saying.spoken((*(message.text for message in reversed(messages)), *saying.written(lane.history)))
+    reply = apology(messages, settings, language)
     said = replace(answered(lane, reply, question=question, at=at, state="apologised"), dead=exhausted)
     if not staffed(reply.address, settings):
         return lane, said
-    return lane, handed_over(said, Reason.ERROR, settings, sender=messages[0].sender)
+    return lane, handed_over(said, Reason.ERROR, settings, sender=messages[0].sender, language=language)
 
 
 def _unread(lane: Lane, entry: Entry, error: DecodeError, settings: Settings, *, at: int) -> tuple[Lane, Outcome]:
@@ -77,7 +79,8 @@ def _unread(lane: Lane, entry: Entry, error: DecodeError, settings: Settings, *,
     outline = InboundMessage.outline(entry) if isinstance(error, NewerSchema) and lane.owner is Owner.BOT else None
     if outline is None:
         return lane, unreadable(str(error))
-    said = answered(lane, apology([outline], settings.apology), question="", at=at, state="apologised")
+    reply = apology([outline], settings, saying.spoken(saying.written(lane.history)))
+    said = answered(lane, reply, question="", at=at, state="apologised")
     return lane, replace(said, turns=(), dead=str(error))
 
 
@@ -121,12 +124,12 @@ def answered_by(entry: Entry) -> tuple[str, ...]:
     return (entry.id.rpartition("-")[0],)
 
 
-def apology(messages: list[InboundMessage], text: str) -> Reply:
+def apology(messages: list[InboundMessage], settings: Settings, language: str) -> Reply:
     """A fixed text instead of an answer."""
     return Reply(
         in_reply_to=tuple(message.id for message in messages),
         address=messages[0].address,
-        text=text,
+        text=saying.say(settings, messages[0].address.tenant, "apology", language),
         source=Source.FALLBACK,
         reference=messages[0].dedupe_ids[0],
     )

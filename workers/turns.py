@@ -10,6 +10,7 @@ import structlog
 from msgspec import structs
 
 from connectors.platforms import STREAMING
+from engine import saying
 from engine.answer import Answer
 from engine.errors import NewerSchema, ReplymillError
 from engine.handoff import Reason
@@ -119,7 +120,8 @@ class Turns:
             outcome = replace(outcome, note=note)
             if reason := answer.reason or reason_of(held.question, reply, self._settings):
                 answer = replace(answer, reason=reason)
-                outcome = handed_over(outcome, reason, self._settings, sender=held.question.messages[0].sender)
+                sender, language = held.question.messages[0].sender, _language(held.question, answer)
+                outcome = handed_over(outcome, reason, self._settings, sender=sender, language=language)
             self._settle(held.lane, outcome, partial(self._on_committed, held.question, answer), span)
 
     def revise(self, questions: Sequence[Question]) -> list[Question]:
@@ -222,10 +224,17 @@ class Turns:
 
     def _hand_over(self, lane: Lane, question: Question, reason: Reason) -> None:
         """A person is to answer: nothing is made."""
-        reply = question.reply(self._settings.handing_over, Source.FALLBACK)
+        language = _language(question)
+        reply = question.reply(saying.say(self._settings, question.address.tenant, "handing_over", language), Source.FALLBACK)
         outcome = answered(lane, reply, question=question.text, at=self.clock.now())
-        handed = handed_over(outcome, reason, self._settings, sender=question.messages[0].sender)
+        handed = handed_over(outcome, reason, self._settings, sender=question.messages[0].sender, language=language)
         self._settle(lane, handed, partial(self._on_committed, question, Answer(reply=reply, reason=reason)))
 
     def _settle(self, lane: Lane, outcome: Outcome, then: Callable[[], None] = lambda: None, span: Span | None = None) -> None:
         self._unsaved.append(Unsaved(lane, outcome, then, span or Span()))
+
+
+def _language(question: Question, answer: Answer | None = None) -> str:
+    """The person's, as it was understood, or else by what they wrote."""
+    understood = answer.advice.case.understood.language if answer and answer.advice else ""
+    return understood or saying.spoken((question.text, *saying.written(question.conversation.turns)))

@@ -378,7 +378,7 @@ local function set_owner(hand, before)
   end
   call('SET', kept, hand.owner, 'PX', hand.ttl)
   if changed then
-    local fields = { 'address', blob(hand.address), 'reason', hand.reason, 'since', now, 'calls', 0 }
+    local fields = { 'address', blob(hand.address), 'reason', hand.reason, 'since', now, 'calls', 0, 'language', hand.language or '' }
     call('HSET', about, 'bridged', hand.bridged and 1 or 0, unpack(fields))
   end
   call('PEXPIRE', about, hand.ttl)
@@ -399,7 +399,8 @@ local function is_bridged(ref)
 end
 
 -- Moves a conversation to another owner, unless the one it has is not in `from`; then nothing is said either. hand: ref, owner, from,
--- reason, address, bridged, ttl of the owner, watch (ms until it is looked at, or 0), out (items). Returns the owner before.
+-- reason, address, bridged, language of the user or '', ttl of the owner, watch (ms until it is looked at, or 0), out (items).
+-- Returns the owner before.
 local function hand_on(hand)
   local before = call('GET', P .. 'o:' .. hand.ref) or 'bot'
   if string.find(hand.from, before, 1, true) then

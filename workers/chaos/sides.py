@@ -20,6 +20,7 @@ from connectors.simulators.telegram import SimulatedTelegram
 from connectors.simulators.webhook import WebhookReceiver
 from engine.messages import Source
 from engine.settings import Settings
+from engine.wordings import variants
 from workers.chaos.ledger import Kind, Post
 from workers.chaos.plan import Planned
 
@@ -35,7 +36,11 @@ _UNKNOWN = 10**12
 PAUSE = 1
 
 _NAMED = re.compile(r"\bm([0-9]+)\b")
-_FIXED = {Settings.apology: Kind.APOLOGY, Settings.handing_over: Kind.HAND_OVER}
+_FIXED = {
+    text: kind
+    for name, kind in (("apology", Kind.APOLOGY), ("handing_over", Kind.HAND_OVER))
+    for text in variants(Settings(), name)
+}
 
 
 @dataclass(frozen=True)
