@@ -49,7 +49,7 @@ class Told:
 
 
 def sample() -> Row:
-    """The half that nothing was chosen by; beside it the other half, and the other languages together."""
+    """The half that was not fitted on, though its totals were seen; beside it the other half, and the other languages."""
     halves = told(json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines())
     held = figures([one for one in halves[1] if one.language == "en"])
     detail = {
