@@ -81,18 +81,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class NearKey:
-    """What entries depend on beside their question, tenant and language."""
+    """What entries depend on beside their question, tenant and language; `encoder` is `Encoder.identity`."""
 
     model: str
     prompt: str
-    #: `Encoder.identity`.
     encoder: str
     bot: str = ""
 
     @classmethod
     def of(cls, settings: Settings, encoder: str, *, bot: str = "") -> "NearKey":
-        """The key by the settings, without a model at hand."""
-        texts = repr((settings.system_prompt, settings.passages_prompt, settings.verbatim))
+        """The key by the settings, those of tenants too, without a model at hand."""
+        every = (settings, *(settings.for_tenant(name) for name in sorted(settings.tenants)))
+        texts = repr([(one.system_prompt, one.passages_prompt, one.verbatim) for one in every])
         return cls(f"{settings.model} {settings.compute_type}", hashlib.sha256(texts.encode()).hexdigest(), encoder, bot)
 
 

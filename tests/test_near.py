@@ -308,3 +308,13 @@ def test_products_in_pieces_are_those_of_the_whole(size: int, width: int) -> Non
     assert np.allclose(found, rows[:size] @ vector, rtol=1e-3, atol=1e-2)
     best = highest(found, 20)
     assert sorted(found[best]) == sorted(found)[-20:]
+
+
+def test_what_a_tenant_sets_for_itself_parts_its_entries_from_those_made_before() -> None:
+    plain, own, other = (
+        Settings.load(one)
+        for one in ({}, {"REPLYMILL_TENANT_SHOP_SYSTEM_PROMPT": "Be brief."}, {"REPLYMILL_TENANT_SHOP_THANKS": "Sure."})
+    )
+
+    assert NearKey.of(plain, "e") == NearKey.of(Settings.load({}), "e")
+    assert NearKey.of(own, "e").prompt not in {NearKey.of(plain, "e").prompt, NearKey.of(other, "e").prompt}
