@@ -20,6 +20,7 @@ from connectors.story import Moment, moments
 from engine import wordings
 from engine.encoder import Encoder
 from engine.errors import KnowledgeError
+from engine.gaps import read_gaps
 from engine.handoff import BRIDGE, literal
 from engine.indexing import work
 from engine.keys import DISLIKED, NEAR_PATTERN
@@ -188,6 +189,15 @@ def test_the_people_behind_the_bridge_read_what_came_nearest_with_its_link(
     assert "the bot is not sure of its answer" in told
     assert literal(REFUND.text) in told
     assert literal(REFUNDS) in told
+
+
+def test_what_was_not_answered_is_listed_among_the_gaps_and_what_was_is_not(
+    shop: Shop, settings: Settings, redis_client: redis.Redis
+) -> None:
+    for text in (REFUND.questions[0], "Who won the world cup in 1990?", "hello"):
+        shop.says(text)
+
+    assert [row.question for _, row in read_gaps(redis_client, settings, tenant="acme")] == ["Who won the world cup in 1990?"]
 
 
 @pytest.mark.parametrize("choice", ["2", "the second one", "How much is shipping to France?", "France"])
