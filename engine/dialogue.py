@@ -29,6 +29,7 @@ from engine.knowledge import Hit, Passage
 from engine.settling import claims_to_be_a_person, settle
 from engine.smalltalk import SmallTalk
 from engine.understanding import Kind, Understood, language_before, understand
+from engine.wording import apart
 
 __all__ = ["Act", "Circumstances", "Decision", "claims_to_be_a_person", "decide", "language_before", "settle", "understand"]
 
@@ -38,6 +39,8 @@ _PLAIN = Circumstances()
 PASSAGES_EACH, PASSAGES = 3, 5
 #: A topic is offered whose score is at least this share of the best.
 _LIKELY = 0.6
+#: Share of the confidence that answers: what is as sure as that is asked about.
+_JUST_BELOW = 0.99
 
 
 @dataclass(frozen=True)
@@ -166,10 +169,20 @@ def _found(understood: Understood, hits: Sequence[Sequence[Hit]], confidence: Se
         trusted = confidence[place] if question and place < len(confidence) else 0.0
         if understood.language and understood.language not in settings.encoder_languages:
             ranked, trusted = _by_letters(question, ranked, understood.language, settings)
+        elif trusted >= settings.answer_confidence and _apart(question, ranked):
+            trusted = _JUST_BELOW * settings.answer_confidence
         if meant := _meant(question, ranked, chosen=question in understood.chosen):
             ranked, trusted = [*meant, *(hit for hit in ranked if hit not in meant)], 1.0
         found.append(_Found(question, tuple(ranked), trusted))
     return found
+
+
+def _apart(question: str, hits: Sequence[Hit]) -> bool:
+    """Whether the best answer is to a question that differs in a number, a name or a word for its opposite.
+
+    An encoder hardly tells such questions apart, and so neither does the confidence: it is asked which is meant.
+    """
+    return bool(hits) and apart(question, hits[0].passage.questions, hits[0].passage.text)
 
 
 def _meant(question: str, hits: Sequence[Hit], *, chosen: bool) -> list[Hit]:

@@ -7,7 +7,7 @@ The word lists are English with the negations and numerals of some other languag
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -221,6 +221,22 @@ def difference(left: Wording, right: Wording) -> Difference:
         order=_order(left.content, right.content),
         slot=_slot(left.content, right.content, ours, theirs),
     )
+
+
+def apart(question: str, phrasings: Sequence[str], said: str) -> bool:
+    """Whether a question asks for something else than every phrasing of an answer: another number, name or the opposite.
+
+    A name or number that the answer itself has is none of those.
+    """
+    asked, there = worded(question), {word.casefold() for word in _WORD.findall(said[:MOST])}
+    own = frozenset(word for word in asked.numbers | asked.names if word not in there and _stem(word) not in map(_stem, there))
+    return bool(phrasings) and all(_asks_other(asked, worded(one), own) for one in phrasings)
+
+
+def _asks_other(asked: Wording, other: Wording, own: frozenset[str]) -> bool:
+    found = difference(asked, other)
+    named = own & ((asked.numbers - other.numbers) | (asked.names - other.names))
+    return found.opposite == 1 or (bool(named) and (found.number == 1 or found.name == 1))
 
 
 def _sides(ours: frozenset[str], theirs: frozenset[str]) -> float:

@@ -212,6 +212,28 @@ def test_the_middle_band_asks_once_with_the_likely_topics() -> None:
     assert answer.choices == ("How long does a refund take?", "How do I return an item?")
 
 
+@pytest.mark.parametrize(
+    ("asked", "phrasing", "answer", "same"),
+    [
+        ("How long does delivery take to Spain?", "How long does delivery to France take?", "Three days.", False),
+        ("How long does delivery take to Spain?", "How long does delivery to France take?", "Three days, as to Spain.", True),
+        ("What is the fee for transfers of 5000 euros?", "What is the fee for transfers of 500 euros?", "Five euros.", False),
+        ("How can I disable two-factor login?", "How do I enable two-factor login?", "Go to Security.", False),
+        ("How can I enable two-factor login?", "How do I enable two-factor login?", "Go to Security.", True),
+        ("How do I return an item for order 12345?", "How do I return an item?", "Print the label.", True),
+        ("How long does delivery take?", "How long does delivery to France take?", "Three days.", True),
+    ],
+)
+def test_the_answer_to_a_question_that_differs_in_what_matters_is_asked_about(
+    asked: str, phrasing: str, answer: str, same: bool
+) -> None:
+    passage = Passage(document="faq.csv", text=answer, questions=(phrasing,))
+
+    decision = decided(asked, [hit(passage)], 0.99)
+
+    assert decision.because == ("answer" if same else "clarify")
+
+
 def test_one_likely_topic_is_asked_about_by_itself() -> None:
     answer = decided("refund", [hit(REFUNDS, 0.8), hit(SECTION, 0.1)], 0.4)
 
