@@ -12,7 +12,7 @@ import redis
 
 from connectors.page import NAME as PAGE
 from connectors.page import Page
-from engine.cache import CacheKey, ReplyCache
+from engine.cache import CacheKey, Kept, ReplyCache
 from engine.errors import Overloaded, ReplymillError, StoreMismatch, StoreUnavailable
 from engine.keys import FIGURES
 from engine.lanes import Lanes
@@ -95,9 +95,9 @@ def test_status_of_an_empty_system_is_all_zero(settings: Settings, redis_client:
 
 
 def test_the_cache_is_counted_and_purged(settings: Settings, redis_client: redis.Redis) -> None:
-    kept = ReplyCache(settings, redis_client, CacheKey(model="m", prompt="p"))
-    kept.keep("acme", "one", "1")
-    kept.recall([("acme", "one"), ("acme", "two")])
+    kept, key = ReplyCache(settings, redis_client), CacheKey(model="m", prompt="p")
+    kept.keep("acme", key, "one", Kept(text="1"))
+    kept.recall([("acme", key, "one"), ("acme", key, "two")])
     assert console.cache_stats(settings) == {"entries": 1, "hits": 1, "misses": 1}
     assert console.purge_cache(settings) == 1
     assert console.cache_stats(settings)["entries"] == 0
