@@ -131,7 +131,7 @@ class NearCache:
 
         The result of a tool has no key, and so is not kept.
         """
-        if self._settings.near == "off" or not answer.key or not answer.reply or bar(question):
+        if not answer.key or not answer.reply or bar(question):
             return ""
         partition = self.partition(tenant, language)
         if self._store.quarantined(partition, id_ := self._id(partition, question)):

@@ -289,7 +289,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
 def test_a_tenant_has_its_own_and_else_those_of_all() -> None:
     mine = {
         "TENANT_ACME_SHOP_GREETING": "Ahoy!",
-        "TENANT_ACME_SHOP_CACHE_TTL": "60",
+        "TENANT_ACME_SHOP_CITATIONS": "1",
         "TENANT_B_VERBATIM": "no",
         "GOODBYE": "So long.",
     }
@@ -297,7 +297,7 @@ def test_a_tenant_has_its_own_and_else_those_of_all() -> None:
 
     for name in ("acme-shop", "Acme Shop", "acme_shop"):
         shop = loaded.for_tenant(name)
-        assert (shop.greeting, shop.goodbye, shop.cache_ttl, shop.verbatim) == ("Ahoy!", "So long.", 60.0, True)
+        assert (shop.greeting, shop.goodbye, shop.citations, shop.verbatim) == ("Ahoy!", "So long.", 1, True)
     assert loaded.for_tenant("b").verbatim is False
     assert loaded.for_tenant("other") is loaded
 
