@@ -14,6 +14,7 @@ from engine.knowledge_base import Found, Knowledge
 from engine.messages import Address
 from engine.question import Question
 from engine.settings import Settings
+from engine.smalltalk import SmallTalk
 from engine.tools import Ask, Call, Tools
 from engine.understanding import Kind, Understood
 
@@ -46,8 +47,12 @@ class Case:
 
     @property
     def alone(self) -> bool:
-        """Whether it is one question that stands alone, so that its answer may be kept, and be given to others."""
-        if self.errand is not None or self.understood.chosen:
+        """Whether it is one question that stands alone, so that its answer may be kept, and be given to others.
+
+        Who needs a person, or asks whether this is one, is told something of their own.
+        """
+        of_their_own = self.understood.chosen or self.understood.reason or self.understood.small_talk is SmallTalk.BOT
+        if self.errand is not None or of_their_own:
             return False
         if not self.knowledge:
             return not self.question.conversation.turns

@@ -1,7 +1,7 @@
 """The reply cache, exact: the same question, normalised, gets the same reply without the model.
 
-Keyed by tenant, model, prompt and knowledge version, so that no reply outlives what it was made from. What may be kept is said in
-`engine.remembering`.
+Keyed by tenant, model, prompt, knowledge version and language, so that no reply outlives what it was made from. What may be kept is
+said in `engine.remembering`.
 """
 
 import unicodedata
@@ -31,6 +31,8 @@ class CacheKey:
     prompt: str
     #: Version of the knowledge base; empty: there is none.
     knowledge: str = ""
+    #: Of the conversation: a name alone is asked about in any.
+    language: str = ""
 
 
 class Kept(Wire, frozen=True, array_like=True, kw_only=True):
@@ -72,7 +74,7 @@ class ReplyCache:
             self._client.set(self._name(tenant, key, question), kept.encode(), px=self._ttl)
 
     def _name(self, tenant: str, key: CacheKey, question: str) -> str:
-        digest = self._digests.of("cache", tenant, key.model, key.prompt, key.knowledge, normalise(question))
+        digest = self._digests.of("cache", tenant, key.model, key.prompt, key.knowledge, key.language, normalise(question))
         return cached_reply(self._digests.tenant(tenant), digest)
 
 

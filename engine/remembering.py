@@ -68,7 +68,8 @@ class Memory:
         tenant = case.question.address.tenant
         if tenant not in self._versions:
             self._versions[tenant] = _prompt_version(case.settings)
-        return CacheKey(model=self._model, prompt=self._versions[tenant], knowledge=case.knowledge)
+        prompt, language = self._versions[tenant], case.understood.language
+        return CacheKey(model=self._model, prompt=prompt, knowledge=case.knowledge, language=language)
 
 
 def _for_others(answer: Answer, case: Case) -> bool:

@@ -43,8 +43,8 @@ def test_another_tenant_never_gets_it(kept: ReplyCache) -> None:
     assert recalled(kept, ("globex", "Where is my order?"), ("", "Where is my order?")) == [None, None]
 
 
-@pytest.mark.parametrize("part", ["model", "prompt", "knowledge"])
-def test_another_model_prompt_or_knowledge_never_gets_it(settings: Settings, redis_client: redis.Redis, part: str) -> None:
+@pytest.mark.parametrize("part", ["model", "prompt", "knowledge", "language"])
+def test_another_model_prompt_knowledge_or_language_never_gets_it(settings: Settings, redis_client: redis.Redis, part: str) -> None:
     keep(ReplyCache(settings, redis_client), "acme", "Hello?", "Hello.")
     other = dataclasses.replace(KEY, **{part: "another"})
     assert recalled(ReplyCache(settings, redis_client), ("acme", "Hello?"), key=other) == [None]

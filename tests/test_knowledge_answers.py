@@ -378,6 +378,17 @@ def test_the_same_in_other_words_is_given_again_and_the_trace_says_so(
         assert any("near match of" in moment.detail for moment in shop.moments(posted))
 
 
+def test_who_asks_beside_it_whether_this_is_a_bot_is_told_so_and_nobody_else_is(
+    settings: Settings, redis_client: redis.Redis, tiny_model: Path, default_encoder: Encoder
+) -> None:
+    with near(settings, tiny_model, redis_client, default_encoder) as shop:
+        fed(shop)
+        posted = shop.says(f"Are you a bot? {PHRASED[2]}")
+
+        assert posted.reply.text == f"{wordings.said(settings, 'bot', 'en')}\n\n{PASSWORD.text}"
+        assert shop.replies(PHRASED[2]).text == PASSWORD.text
+
+
 def test_in_shadow_nothing_is_given_and_all_is_compared(
     settings: Settings, redis_client: redis.Redis, tiny_model: Path, default_encoder: Encoder
 ) -> None:
