@@ -54,12 +54,12 @@ def understand(text: str, conversation: Conversation, settings: Answers, *, lang
     A text that says nothing of its language ("ok", "2") is in that of the person's turns before, which the caller finds with
     `language_before`.
     """
-    turns = conversation.turns
+    turns, said = conversation.turns, _tidy(text)
     known = followup.context(turns)
     clarified = _asked_which(turns, settings)
-    parted = smalltalk.part(text)
-    reason = Reason.ASKED if wishes.person_within(text) else why(text, turns, None, settings)
-    whole = followup.resolve(text, known)
+    parted = smalltalk.part(said)
+    reason = Reason.ASKED if wishes.person_within(said) else why(said, turns, None, settings)
+    whole = followup.resolve(said, known)
     answering = whole.bearing in (Bearing.CHOSEN, Bearing.DECLINED) or (whole.bearing is Bearing.REWRITTEN and not parted.rest)
     resolved = whole if answering or not parted.kinds else followup.resolve(parted.rest, known) if parted.rest else None
     small = smalltalk.weightiest(parted.kinds)
@@ -80,6 +80,11 @@ def understand(text: str, conversation: Conversation, settings: Answers, *, lang
         chosen=questions if resolved is not None and resolved.bearing is Bearing.CHOSEN else (),
         clarified=clarified,
     )
+
+
+def _tidy(text: str) -> str:
+    """One space or line feed for each run of white space: patterns take time in proportion to a run's square."""
+    return "\n".join(filter(None, (" ".join(line.split()) for line in text.split("\n"))))
 
 
 def language_before(turns: Sequence[Turn]) -> str:

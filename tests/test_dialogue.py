@@ -1,6 +1,7 @@
 """A message is understood after its conversation, and it is decided how it is answered: by rule, then in three bands."""
 
 import dataclasses
+import time
 
 import hypothesis.strategies as st
 import pytest
@@ -98,6 +99,15 @@ def test_the_questions_of_a_message_stand_alone_without_its_small_talk() -> None
 
     assert found.questions == ("How do I return a lamp?", "How long does the lamp take?")
     assert found.rewritten
+
+
+@pytest.mark.parametrize("gap", [" ", "\n", "\t ", "\u00a0", "\u2028"])
+def test_a_message_of_white_space_is_understood_at_once(gap: str) -> None:
+    begun = time.perf_counter()
+    found = understood(f"and for{gap * 3000}Norway, please{gap * 500}", "Do you ship to Germany?", f"Yes.{gap * 3000}")
+
+    assert found.questions
+    assert time.perf_counter() - begun < 0.3
 
 
 def test_the_language_of_a_short_message_is_told_by_those_before() -> None:
