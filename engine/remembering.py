@@ -5,9 +5,11 @@ are not kept.
 """
 
 import hashlib
+import importlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from engine.advice import Case
 from engine.answer import Answer
@@ -17,10 +19,12 @@ from engine.generation import Finish
 from engine.knowledge_base import Knowledge
 from engine.messages import Source
 from engine.model import Model
-from engine.near_answers import NearAnswers
 from engine.redaction import private
 from engine.settings import Settings
 from engine.store import Client
+
+if TYPE_CHECKING:
+    from engine.near_answers import NearAnswers
 
 #: Settings that decide a reply beside the model: how it generates, and all that a tenant may set.
 _DECIDING = ("prompt_tokens", "max_tokens", "temperature", "top_p", "repetition_penalty", "stop", "system_prompt")
@@ -32,7 +36,10 @@ class Memory:
     def __init__(self, settings: Settings, client: Client, knowledge: Knowledge, *, model: Model) -> None:
         self._model = f"{model.card.sha256}:{model.card.weights}:{model.compute_type}"
         self._exact = ReplyCache(settings, client)
-        self._near = NearAnswers(settings, client, knowledge)
+        self._settings = settings
+        self._client = client
+        self._knowledge = knowledge
+        self._matches: NearAnswers | None = None
         self._versions: dict[str, str] = {}
 
     def recall(self, cases: Sequence[Case]) -> Mapping[str, Answer]:
@@ -43,14 +50,16 @@ class Memory:
         asked = [case for case in cases if not private(case.asked)]
         found = self._exact.recall([(case.question.address.tenant, self._key(case), case.asked) for case in asked])
         same = {case.question.key: _again(case, kept) for case, kept in zip(asked, found, strict=True) if kept}
-        return same | self._near.recall([case for case in asked if case.question.key not in same])
+        near = self._near()
+        return same | near.recall([case for case in asked if case.question.key not in same]) if near else same
 
     def keep(self, answer: Answer) -> None:
         """Keep a committed answer, if it may be given to others.
 
         :raises StoreUnavailable: if Redis is away.
         """
-        self._near.keep(answer)
+        if near := self._near():
+            near.keep(answer)
         if not answer.advice or not _for_others(answer, answer.advice.case):
             return
         case, reply = answer.advice.case, answer.reply
@@ -62,7 +71,15 @@ class Memory:
 
         :raises StoreUnavailable: if Redis is away.
         """
-        self._near.sync()
+        if near := self._near():
+            near.sync()
+
+    def _near(self) -> "NearAnswers | None":
+        """Near matches, from when there is a knowledge base: what they need is loaded then."""
+        if self._matches is None and self._knowledge.encoder:
+            kind = importlib.import_module("engine.near_answers").NearAnswers
+            self._matches = kind(self._settings, self._client, self._knowledge)
+        return self._matches
 
     def _key(self, case: Case) -> CacheKey:
         tenant = case.question.address.tenant

@@ -5,18 +5,19 @@ knowledge base, the model. What needs no model comes back as an `Answer` at once
 back as `Prepared`, to be given to `generate` when a replica is free. Whatever the model says goes through `engine.dialogue.settle`.
 """
 
+import importlib
 import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine import dialogue, language, saying
 from engine.advice import Advice, Adviser, Later
 from engine.answer import Answer, said
 from engine.convert import ensure
 from engine.dialogue import Act
-from engine.encoder import Encoder
 from engine.errors import KnowledgeError, ModelError
 from engine.generating import Generating, Prepared
 from engine.generation import Completion, Finish, Request
@@ -30,7 +31,6 @@ from engine.remembering import Memory
 from engine.settings import Settings
 from engine.store import Client, reachable
 from engine.tools import Call, Tools
-from engine.tools_file import load as load_tools
 from engine.trail import model_code
 
 #: Longest wait at start for the knowledge base, seconds: 100,000 passages take a tenth of it; and between looks.
@@ -47,6 +47,11 @@ class Errand:
 
 #: What becomes of a turn at first.
 Result = Answer | Errand | Prepared | Later
+
+
+def _encoder(settings: Settings) -> Any:
+    """Needed where there is a knowledge base alone."""
+    return importlib.import_module("engine.encoder").Encoder.load(settings)
 
 
 def nobody(address: Address) -> bool:
@@ -68,7 +73,7 @@ class Responder:
     ) -> None:
         self.model = model
         self.settings = settings
-        self.knowledge = Knowledge(settings, client, load_encoder=lambda: Encoder.load(settings))
+        self.knowledge = Knowledge(settings, client, load_encoder=lambda: _encoder(settings))
         self._adviser = Adviser(settings, knowledge=self.knowledge, tools=tools or Tools(), staffed=staffed)
         self._memory = Memory(settings, client, self.knowledge, model=model)
         for tenant in settings.tenants:
@@ -92,7 +97,7 @@ class Responder:
         """
         kept = settings.cache_dir.expanduser()
         threading.Thread(target=language.load, args=(kept,), name="language", daemon=True).start()
-        tools = load_tools(settings)
+        tools = importlib.import_module("engine.tools_file").load(settings) if settings.tools else Tools()
         loaded = cls(settings, client, Model.load(ensure(settings.model, settings), settings), staffed=staffed, tools=tools)
         with reachable():
             client.hset(MODELS, str(model_code(settings.model)), settings.model)

@@ -12,7 +12,8 @@ from engine.encoder import Encoder
 from engine.errors import DecodeError, StartError, StoreUnavailable
 from engine.indexing import work
 from engine.knowledge import Passage
-from engine.knowledge_base import Knowledge, RemoteIndex
+from engine.knowledge_base import Knowledge
+from engine.knowledge_loading import RemoteIndex
 from engine.knowledge_store import KnowledgeStore
 from engine.publishing import publish
 from engine.settings import Settings

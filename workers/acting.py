@@ -5,12 +5,14 @@ that changes something is called at most once for a message, which is written do
 """
 
 import asyncio
+import importlib
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -23,11 +25,12 @@ from engine.settings import Settings
 from engine.store import AsyncClient, connect_async, reachable
 from engine.tool_answers import Result, Said, failed
 from engine.tools import Call
-from engine.tools_file import secrets_of
 from workers.loop import AWAY_PAUSE
-from workers.tool_calls import Caller
 from workers.turns import Turns
 from workers.waiting import cancelled
+
+if TYPE_CHECKING:
+    from workers.tool_calls import Caller
 
 log = structlog.get_logger()
 
@@ -119,7 +122,9 @@ class Hands:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._caller = Caller(secrets_of(settings), connections=settings.tools_at_once)
+        # Loaded by the first call: a worker without tools starts without a client for them.
+        secrets = importlib.import_module("engine.tools_file").secrets_of(settings)
+        self._caller: Caller = importlib.import_module("workers.tool_calls").Caller(secrets, connections=settings.tools_at_once)
         self._at_once = asyncio.Semaphore(settings.tools_at_once)
         self._opening = asyncio.Lock()
         self._client: AsyncClient | None = None

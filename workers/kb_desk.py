@@ -13,7 +13,8 @@ from engine.encoder import Encoder
 from engine.errors import KnowledgeError, NoSuchDocument, NotIndexed
 from engine.indexing import Job, Lease, left, read_job
 from engine.keys import INDEXING_QUEUE, INDEXING_TASK
-from engine.knowledge_base import Found, Searched, load_index, open_version
+from engine.knowledge_base import Found, Searched
+from engine.knowledge_loading import load_index, open_version
 from engine.knowledge_records import Document, Version, encoder_tag
 from engine.knowledge_store import KnowledgeStore
 from engine.settings import Settings
