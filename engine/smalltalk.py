@@ -101,19 +101,19 @@ _PHRASES: dict[SmallTalk, str] = {
 #: Between phrases.
 _BETWEEN = r"[\s,.!?;:'’´`~¡¿،؟。！？，、…()\-\U0001F300-\U0001FAFF\u2600-\u27BF\uFE0F]"
 _ENDED = r"\s*(?:[.!?;,…。！？，؟،]|$|\n| -|(?-i:[\U0001F300-\U0001FAFF\u2600-\u27BF]))"
-#: By kind: the phrase where it is a sentence by itself, and where something follows (Chinese has no spaces between words).
+#: What may lead a question without a mark between; all else must be a sentence of its own ("who are you shipping with?").
+_LEADS = (SmallTalk.GREETING, SmallTalk.THANKS)
+#: By kind: the phrase where it is a sentence by itself, and where it may be followed (Chinese has no spaces between words).
 #: A space is any marks: to name them one by one would cost a worker's start 0.2 s.
 _COMPILED = tuple(
     (
         kind,
         re.compile(rf"(?:{spaced})(?={_ENDED})", re.IGNORECASE),
-        re.compile(rf"(?:{spaced})(?:(?<=[\u3000-\u9fff])|(?![\w-]))", re.IGNORECASE),
+        re.compile(rf"(?:{spaced})(?:(?<=[\u3000-\u9fff])|(?![\w-]))", re.IGNORECASE) if kind in _LEADS else None,
     )
     for kind, spaced in ((kind, phrases.replace(" ", r"\W+")) for kind, phrases in _PHRASES.items())
 )
 _GAP = re.compile(rf"{_BETWEEN}*")
-#: What may lead a question without a mark between; all else must be a sentence of its own ("who are you shipping with?").
-_LEADS = (SmallTalk.GREETING, SmallTalk.THANKS)
 #: Not a greeting of thanks: "thanks to your update", "this worked until today".
 _MEANT = re.compile(r"\s+(?:to|for nothing)\b", re.IGNORECASE)
 _TOLD = re.compile(r"that|it|this", re.IGNORECASE)
@@ -170,18 +170,16 @@ def weightiest(kinds: tuple[SmallTalk, ...]) -> SmallTalk | None:
 
 
 def _longest(head: str, at: int) -> tuple[SmallTalk, int] | None:
-    found = [
-        (match.end(), kind) for kind, alone, led in _COMPILED if (match := _match(kind, alone, led, head, at)) and match.end() > at
-    ]
+    found = [(match.end(), kind) for kind, alone, led in _COMPILED if (match := _match(alone, led, head, at)) and match.end() > at]
     if not found:
         return None
     end, kind = max(found, key=lambda one: one[0])
     return kind, end
 
 
-def _match(kind: SmallTalk, alone: re.Pattern[str], led: re.Pattern[str], head: str, at: int) -> "re.Match[str] | None":
+def _match(alone: re.Pattern[str], led: re.Pattern[str] | None, head: str, at: int) -> "re.Match[str] | None":
     """A phrase that is said by itself, and is not the beginning of something else."""
-    if (match := alone.match(head, at)) or kind not in _LEADS:
+    if (match := alone.match(head, at)) or led is None:
         return match
     match = led.match(head, at)
     return None if match is None or _MEANT.match(head, match.end()) or _TOLD.match(head, at) else match

@@ -395,7 +395,7 @@ def test_in_shadow_nothing_is_given_and_all_is_compared(
     with near(settings, tiny_model, redis_client, default_encoder, near="shadow") as shop:
         fed(shop)
         assert shop.replies(PHRASED[2]).source is Source.KNOWLEDGE
-        cache = shop.it.loop.responder._memory._near._cache
+        cache = shop.it.loop.responder._memory._matches._cache
         assert cache
         figures = cache._store.figures(cache._digests.tenant("acme"))
         assert sum(count for name, count in figures.items() if name.startswith("right:")) >= 1
