@@ -6,11 +6,12 @@ What is looked up costs one pass of the encoder for the whole batch. Without a k
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 from engine import dialogue, language
 from engine.dialogue import Act, Circumstances, Decision
 from engine.errors import KnowledgeAway
-from engine.knowledge_base import Found, Knowledge
+from engine.knowledge_base import Found
 from engine.messages import Address
 from engine.question import Question
 from engine.settings import Settings
@@ -92,10 +93,23 @@ class Later:
     question: Question
 
 
+class Knows(Protocol):
+    """What is asked of knowledge: see `engine.knowledge_base.Knowledge`."""
+
+    def version(self, tenant: str) -> str:
+        """Names what a tenant is answered from; empty where there is no knowledge base."""
+
+    def prepare(self, questions: Sequence[str]) -> None:
+        """Make their vectors, all at once."""
+
+    def search(self, tenant: str, questions: Sequence[str], *, k: int = 3, foreign: bool = False) -> list[Found]:
+        """What there is for each question."""
+
+
 class Adviser:
     """What one worker knows, beside its model."""
 
-    def __init__(self, settings: Settings, *, knowledge: Knowledge, tools: Tools, staffed: Callable[[Address], bool]) -> None:
+    def __init__(self, settings: Settings, *, knowledge: Knows, tools: Tools, staffed: Callable[[Address], bool]) -> None:
         self._settings = settings
         self._knowledge = knowledge
         self._tools = tools

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
-from engine.confidence import DEPTH, assess
+from engine.confidence import DEPTH, assess, fitted
 from engine.errors import DecodeError, KnowledgeAway, KnowledgeError, ModelError, NoSuchDocument, NoSuchVersion, StoreUnavailable
 from engine.indexing import Encodes
 from engine.knowledge import Passage
@@ -72,6 +72,27 @@ def _among(question: str, vector: Vectors, rows: Sequence[Row], *, k: int, forei
     passages, vectors = [row.passage for row in rows], np.concatenate([row.vectors for row in rows])
     index = LocalIndex(Index.build(passages, vectors), Known.of(passages, vectors))
     return index.search([question], vector[None], k=k, foreign=foreign)[0]
+
+
+class Given:
+    """One base that stands in no store, such as that of an evaluation: to whoever searches, what `Knowledge` is."""
+
+    def __init__(self, passages: Sequence[Passage], encoder: Encodes) -> None:
+        self._encoder = encoder
+        vectors = encoder.encode([text for passage in passages for text in passage.searched])
+        self._index = LocalIndex(Index.build(passages, vectors), fitted(passages, vectors))
+
+    def version(self, tenant: str) -> str:
+        """The same for all."""
+        return "given"
+
+    def prepare(self, questions: Sequence[str]) -> None:
+        """Make their vectors at once."""
+        self._encoder.encode(questions)
+
+    def search(self, tenant: str, questions: Sequence[str], *, k: int = 3, foreign: bool = False) -> list[Found]:
+        """What there is for each question."""
+        return self._index.search(questions, self._encoder.encode(questions), k=k, foreign=foreign)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ from hypothesis import settings as hypothesis_settings
 from engine import cases, comparison, public_sets
 from engine.cases import Case, Cases
 from engine.comparison import Gate
+from engine.encoder import Encoder
 from engine.errors import EvaluationError
 from engine.evaluate import PARTS, chosen, evaluate
 from engine.evaluated import Report
 from engine.evaluation import Options, Run
-from engine.knowledge import Hit
+from engine.knowledge import Hit, Passage
+from engine.knowledge_loading import Given
 from engine.knowledge_store import KnowledgeStore
 from engine.messages import Role
 from engine.model import Model
@@ -31,7 +33,7 @@ from engine.near_memory import NearMemory
 from engine.retrieval import Index
 from engine.settings import Settings
 from engine.store import connect
-from engine.subject import ExactMemory, Origin, Subject, Vectors
+from engine.subject import Origin, Subject, Vectors
 from engine.text_quality import nearness
 from tests.evaluation import stream_rows
 from workers import cli, evaluating, report_page
@@ -450,13 +452,17 @@ def test_placeholders_become_values_that_the_text_alone_decides(text: str) -> No
     assert stream_rows.filled(text) == stream_rows.filled(text)
 
 
-def test_a_stream_counts_what_came_from_where_and_what_was_wrong() -> None:
-    asked = [Case(question=text, label=label) for text, label in (("a", "x"), ("A ", "x"), ("b", "y"), ("c", "z"))]
-    found = [stream_rows.Found("x", 0.9), stream_rows.Found("x", 0.9), stream_rows.Found("x", 0.8), stream_rows.Found("z", 0.1)]
-    told = stream_rows.played(asked, found, ExactMemory(), 0.5)
+def test_a_stream_is_decided_about_as_a_worker_would(default_encoder: Encoder) -> None:
+    refund, hours = ("How do I get a refund?", "How can I get my money back?"), ("When are you open?", "What are your hours?")
+    answers = {"refund": refund, "hours": hours}
+    passages = [Passage(document=name, text=f"About {name}.", questions=asked).identified() for name, asked in answers.items()]
+    labels = {"When are you open?": "hours", "How do I get a refund?": "hours", "Who won the cup in 1998?": "none"}
+    stream = [Case(question=text, label=label) for text, label in labels.items()]
 
-    assert told["answered"] == {"knowledge": 2, "cache": 1, "model": 1}
-    assert (told["share"], told["wrong_share"]) == (0.75, 0.3333)
+    told = stream_rows.played(stream, Given(passages, default_encoder), Settings())
+
+    assert (told["share"], told["wrong"], told["wrong_share"]) == (0.6667, 1, 0.5)
+    assert told["decided"]["answer"] == 2
 
 
 # -- what is published ----------------------------------------------------------------------------------------------------------
