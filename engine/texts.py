@@ -17,7 +17,7 @@ class Texts:
     """Every fixed text."""
 
     help: str = setting(
-        "Hello! Ask me anything, in your own words.\n\n"
+        "Hello! Ask me anything, in your own words. "
         "/human brings a person, /stop takes back what I have not answered yet, /forget makes me forget what we said.",
         values.text,
         "sent on `/start` and `/help` of Telegram",

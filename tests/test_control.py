@@ -42,7 +42,7 @@ def draining(broker: embedded.EmbeddedRedis) -> list[bool]:
 
 def test_engine_tells_what_the_loops_are_at(running: Running) -> None:
     system, _ = running
-    system.wait_delivered(system.post("hello", conversation="e")[1].json()["id"])
+    system.wait_delivered(system.post("Say hello to all.", conversation="e")[1].json()["id"])
     found = {figures["loop"]: figures for figures in ask_worker(system, "inspect", "engine").values()}
     assert set(found) == {"answer", "deliver"}
     answer, deliver = found["answer"], found["deliver"]

@@ -94,7 +94,7 @@ def test_flower_shows_each_batch(running: Running) -> None:
                     return {}
 
             def shown() -> bool:
-                system.post("hello", conversation=f"flower {time.monotonic()}")
+                system.post("Say hello to all.", conversation=f"flower {time.monotonic()}")
                 return any(task["name"] == TASK and task["state"] == "SUCCESS" for task in tasks().values())
 
             wait_for(shown, timeout=30)
@@ -111,7 +111,7 @@ def test_events_come_again_after_the_broker_was_away_and_no_message_is_lost(runn
 
     def shows_again() -> bool:
         with heard(broker.url) as events:
-            system.wait_delivered(system.post("hello", conversation=f"again {time.monotonic()}")[1].json()["id"])
+            system.wait_delivered(system.post("Say hello to all.", conversation=f"again {time.monotonic()}")[1].json()["id"])
         return any(event["type"] == "task-succeeded" for event in events)
 
     wait_for(shows_again, timeout=40)

@@ -252,7 +252,7 @@ def test_a_cut_file_is_damage_with_advice(name: str, share: float, tiny_model: P
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[: int(len(whole) * share)])
 
-    with pytest.raises(DamagedModel, match="convert again"):
+    with pytest.raises(DamagedModel, match=r"convert (it )?again"):
         Model.load(folder, tiny_settings())
 
 

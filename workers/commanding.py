@@ -60,7 +60,7 @@ def loaded() -> Settings:
     """The settings of this process, its logs set up."""
     chosen = Settings.load()
     telemetry.check(chosen)
-    logs.configure(chosen)
+    logs.configure(chosen, lasting=False)
     return chosen
 
 

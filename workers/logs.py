@@ -32,15 +32,18 @@ _QUIET = ("httpx", "httpcore", "httpx2", "httpcore2", "urllib3", "huggingface_hu
 _TALKATIVE = ("bm25s",)
 
 
-def configure(settings: Settings, *, stream: TextIO | None = None) -> None:
-    """Send all logs of this process to `stream` (by default stderr); may be called again."""
+def configure(settings: Settings, *, stream: TextIO | None = None, lasting: bool = True) -> None:
+    """Send all logs of this process to `stream` (by default stderr); may be called again.
+
+    `lasting`: for a process that serves, whose loggers are made once. A command's may be called within another program.
+    """
     stream = stream or sys.stderr
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     structlog.configure(
         processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=lasting,
     )
     readable = settings.log_format == "console" or (settings.log_format == "auto" and stream.isatty())
     _route_libraries(stream, level, renderer=_console(stream) if readable else structlog.processors.JSONRenderer())
