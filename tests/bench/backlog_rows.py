@@ -41,9 +41,6 @@ def server() -> Iterator[redis.Redis]:
         redis.Redis.from_url(running.url) as client,
     ):
         client.config_set("slowlog-log-slower-than", SLOW_US)
-        # A rewrite of the append-only file is a process of its own: on two cores it, this bench and the server take turns, and the
-        # log counts the turns of the others as time of a command. What that costs is shown apart.
-        client.config_set("auto-aof-rewrite-percentage", 0)
         yield client
 
 
@@ -120,8 +117,7 @@ def backlog_1m() -> Row:
                 costs.append(mine)
                 for name, found in ratios.items():
                     found.append(mine[name] / theirs[name])
-        slow = _slow(full)
-        rewriting = _while_rewriting(full, loaded)
+        slow = [f"{entry['command'].split()[0].decode()} {entry['duration']} us" for entry in full.slowlog_get(10)]
         waiting = int(full.hget("rm:{0}:in:stats", "messages") or 0)
     worst = {name: round(statistics.median(found), 3) for name, found in ratios.items()}
     detail = {
@@ -131,27 +127,11 @@ def backlog_1m() -> Row:
         "claim_ms": round(statistics.median(cost["claim"] for cost in costs), 3),
         "bytes_each": round(each),
         "slow_commands": slow,
-        "slow_while_rewriting": rewriting,
         "waiting": waiting,
     }
     value = max(worst.values())
     goal = "accept and claim at most 1.10 of an empty queue, under 1,000 bytes each beyond the text, no command over 5 ms"
     return Row(value, goal, value <= 1.10 and each < 1000 and not slow and waiting >= MESSAGES, detail)
-
-
-def _slow(client: redis.Redis) -> list[str]:
-    """Commands in the log of slow ones, which is empty then."""
-    found = [f"{entry['command'].split()[0].decode()} {entry['duration']} us" for entry in client.slowlog_get(10)]
-    client.slowlog_reset()
-    return found
-
-
-def _while_rewriting(client: redis.Redis, bench: Bench) -> list[str]:
-    """The same of moves while the append-only file is rewritten."""
-    client.bgrewriteaof()
-    while client.info("persistence")["aof_rewrite_in_progress"]:
-        bench.round()
-    return _slow(client)
 
 
 def _url(client: redis.Redis) -> str:
