@@ -87,16 +87,6 @@ def place(ranking: Sequence[Hashable], wanted: frozenset[Hashable]) -> int:
     return next((i for i, found in enumerate(ranking, 1) if found in wanted), 0)
 
 
-def recall_at(places: Sequence[int], k: int) -> float:
-    """Share of the cases whose first right hit is among the first `k`."""
-    return _ratio(sum(0 < found <= k for found in places), len(places))
-
-
-def reciprocal_rank(places: Sequence[int]) -> float:
-    """Mean reciprocal rank; a case without a right hit counts 0."""
-    return _ratio(math.fsum(1 / found for found in places if found), len(places))
-
-
 def auroc(positive: ArrayLike, score: ArrayLike) -> float:
     """Probability that a positive scores above a negative, ties counting half (Mann and Whitney); NaN without one of either."""
     is_positive, scores = np.asarray(positive, bool), np.asarray(score, np.float64)

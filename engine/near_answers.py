@@ -4,7 +4,7 @@ There are some only where there is a knowledge base: an entry's answer is a pass
 who asked in other words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,8 @@ class NearAnswers:
         self._client = client
         self._knowledge = knowledge
         self._cache: NearCache | None = None
-        #: The version of its knowledge that each tenant's entries must be of.
-        self._versions: dict[str, str] = {}
+        #: The version of its knowledge that each tenant's entries must be of, and its passages.
+        self._versions: dict[str, tuple[str, Mapping[str, Passage]]] = {}
         #: Would-be hits that are answered anew, by the key of their turn, until that is committed.
         self._compared: dict[str, Verdict] = {}
         #: Hits that were given, until they are committed.
@@ -77,7 +77,7 @@ class NearAnswers:
 
     def _look(self, case: Case) -> Answer | None:
         cache, tenant = self._opened(), case.question.address.tenant
-        self._follow(cache, tenant, case.knowledge)
+        self._follow(cache, case)
         language = case.understood.language
         (verdict,) = cache.lookup(tenant, language, [case.asked], self._vectors(case), mode=case.settings.near)
         if verdict.outcome is Outcome.SHADOW:
@@ -113,11 +113,17 @@ class NearAnswers:
             self._cache = NearCache(self._settings, self._client, NearKey.of(self._settings, encoder.identity if encoder else ""))
         return self._cache
 
-    def _follow(self, cache: NearCache, tenant: str, version: str) -> None:
-        """Entries of passages that the current version does not have are given no more."""
-        if self._versions.get(tenant) != version:
-            cache.publish(tenant, self._knowledge.passages(tenant))
-            self._versions[tenant] = version
+    def _follow(self, cache: NearCache, case: Case) -> None:
+        """Entries of passages that the current version does not have are given no more; those that it has lost are removed."""
+        tenant, version = case.question.address.tenant, case.knowledge
+        before, had = self._versions.get(tenant, ("", {}))
+        if before == version:
+            return
+        passages = self._knowledge.passages(tenant)
+        cache.publish(tenant, passages)
+        self._versions[tenant] = version, passages
+        if gone := had.keys() - passages.keys():
+            cache.purge_by_key(tenant, ("", *case.settings.encoder_languages), gone)
 
     def _remember(self, place: dict[str, Verdict], key: str, verdict: Verdict) -> None:
         while len(place) >= _MOST_COMPARED:

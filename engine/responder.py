@@ -6,7 +6,6 @@ back as `Prepared`, to be given to `generate` when a replica is free. Whatever t
 """
 
 import importlib
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from engine.prompt import Prompt
 from engine.question import Question
 from engine.remembering import Memory
 from engine.settings import Settings
+from engine.settling import whole_sentences
 from engine.store import Client, reachable
 from engine.tools import Call, Tools
 from engine.trail import model_code
@@ -180,7 +180,7 @@ class Responder:
     def _settled(self, prepared: Prepared, completion: Completion, generating: Generating) -> Answer:
         advice, text = prepared.advice, completion.text.strip()
         if generating.brief and completion.finish is Finish.LENGTH:
-            text = _whole_sentences(text)
+            text = whole_sentences(text) or text
         decision = dialogue.settle(advice.decision, text, advice.case.settings, people=advice.case.people)
         first = completion.first_token_at
         return said(
@@ -200,16 +200,6 @@ class Responder:
             truncated=prepared.prompt.truncated,
             dropped_turns=prepared.prompt.dropped,
         )
-
-
-#: A sentence and what ends it, in the scripts that end one by a mark.
-_SENTENCES = re.compile(r".*[.!?\u3002\uff01\uff1f\u0964\u061f](?=\s|$|[\u3000-\u9fff])[\"')\]]?", re.DOTALL)
-
-
-def _whole_sentences(text: str) -> str:
-    """The text up to its last whole sentence, or all of it where it has none."""
-    found = _SENTENCES.match(text)
-    return found[0].strip() if found else text
 
 
 def _ms(seconds: float) -> float:

@@ -70,8 +70,17 @@ def excerpt(text: str) -> str:
     """The beginning of a passage, in whole sentences where it has one."""
     if len(text) <= _EXCERPT:
         return text
-    ends = [found.end() for found in re.finditer(r"[.!?。！？؟](?=\s|$|[\u3000-\u9fff])", text[:_EXCERPT])]
-    return text[: ends[-1]] if ends else f"{text[: _EXCERPT - 1]}…"
+    return whole_sentences(text[:_EXCERPT]) or f"{text[: _EXCERPT - 1]}…"
+
+
+#: A sentence and what ends it, in the scripts that end one by a mark.
+_SENTENCES = re.compile(r".*[.!?\u3002\uff01\uff1f\u0964\u061f](?=\s|$|[\u3000-\u9fff])[\"')\]]?", re.DOTALL)
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last whole sentence; empty where it has none."""
+    found = _SENTENCES.match(text)
+    return found[0].strip() if found else ""
 
 
 _PERSON = re.compile(

@@ -1,7 +1,7 @@
-"""Where the vectors of a large knowledge base are searched: in the worker's memory, or in the vector sets of a Redis 8.
+"""Where the vectors of a knowledge base are searched that is too large for a worker's memory: in the vector sets of a Redis 8.
 
-Both are a `VectorIndex`. Memory is exact, and the right place up to some 100,000 passages; a vector set is an HNSW graph (Malkov
-and Yashunin, arXiv 1603.09320) of vectors with eight bits for each number: approximate, and outside of the workers.
+A vector set is an HNSW graph (Malkov and Yashunin, arXiv 1603.09320) of vectors with eight bits for each number: approximate, and
+outside of the workers. Up to some 100,000 passages memory is the right place, and exact (`engine.knowledge_loading`).
 """
 
 import secrets
@@ -50,33 +50,6 @@ class VectorIndex(Protocol):
 
     def drop(self, name: str) -> None:
         """Forget an index."""
-
-
-class MemoryVectors:
-    """Exact search in this process."""
-
-    def __init__(self) -> None:
-        self._indexes: dict[str, tuple[list[Row], NDArray[np.int64], Vectors]] = {}
-
-    def publish(self, rows: Iterable[Row]) -> str:
-        name, held = secrets.token_hex(8), list(rows)
-        owners = np.repeat(np.arange(len(held)), [len(row.vectors) for row in held])
-        stacked = np.concatenate([row.vectors for row in held]) if held else np.empty((0, 0), np.float32)
-        self._indexes[name] = held, owners, stacked
-        return name
-
-    def search(self, name: str, questions: Vectors, k: int) -> list[list[Row]]:
-        rows, owners, stacked = self._indexes[name]
-        if not rows:
-            return [[] for _ in questions]
-        found = []
-        for cosines in questions @ stacked.T:
-            best = dict.fromkeys(int(owner) for owner in owners[np.argsort(-cosines, kind="stable")])
-            found.append([rows[owner] for owner in list(best)[:k]])
-        return found
-
-    def drop(self, name: str) -> None:
-        self._indexes.pop(name, None)
 
 
 class RedisVectors:

@@ -12,7 +12,6 @@ import redis
 
 from connectors.page import NAME as PAGE
 from connectors.page import Page
-from engine.cache import CacheKey, Kept, ReplyCache
 from engine.errors import Overloaded, ReplymillError, StoreMismatch, StoreUnavailable
 from engine.keys import FIGURES
 from engine.lanes import Lanes
@@ -94,19 +93,9 @@ def test_status_of_an_empty_system_is_all_zero(settings: Settings, redis_client:
     assert (found["inbound"]["age_ms"], found["workers"], found["history"], found["answered_per_s"]) == (0, [], [], 0)
 
 
-def test_the_cache_is_counted_and_purged(settings: Settings, redis_client: redis.Redis) -> None:
-    kept, key = ReplyCache(settings, redis_client), CacheKey(model="m", prompt="p")
-    kept.keep("acme", key, "one", Kept(text="1"))
-    kept.recall([("acme", key, "one"), ("acme", key, "two")])
-    assert console.cache_stats(settings) == {"entries": 1, "hits": 1, "misses": 1}
-    assert console.purge_cache(settings) == 1
-    assert console.cache_stats(settings)["entries"] == 0
-
-
 def test_without_redis_each_question_is_one_clear_error(settings: Settings, free_port: Callable[[], int]) -> None:
     nowhere = dataclasses.replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
-    for asked in (console.status, console.purge_cache, console.cache_stats):
-        with pytest.raises(StoreUnavailable, match="cannot be reached"):
-            asked(nowhere)
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        console.status(nowhere)
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         console.ask(nowhere, "hello")

@@ -425,6 +425,9 @@ def test_a_document_that_leaves_takes_its_answers_along(
         shop.it.until(lambda: knowledge.version("acme") != before)
         for phrased in PHRASED:
             assert shop.replies(phrased).text in (Settings.unknown, Settings.clarify, Settings.clarify_one)
+        cache = shop.it.loop.responder._memory._matches._cache
+        left = [entry.key for language in ("", "en") for entry in cache._store.all(cache.partition("acme", language))]
+        assert set(left) <= set(knowledge.passages("acme"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Both vector indexes under the same tests: the one in memory and that of a real Redis 8; and knowledge that is searched there."""
 
 import dataclasses
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from engine.knowledge_loading import RemoteIndex
 from engine.knowledge_store import KnowledgeStore
 from engine.publishing import publish
 from engine.settings import Settings
-from engine.vector_index import VECTOR_NAMES, MemoryVectors, RedisVectors, Row, VectorIndex
+from engine.vector_index import VECTOR_NAMES, RedisVectors, Row, VectorIndex, Vectors
 from tests.conftest import missing, newest_binary
 from workers import doctor_knowledge, embedded
 
@@ -31,6 +32,33 @@ def newest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Embedd
     binary = newest_binary() or missing("Redis 8.2")
     with embedded.serving(folder, log=folder / "log", binary=binary) as server:
         yield server
+
+
+class MemoryVectors:
+    """Exact search in this process: what the graph is held against."""
+
+    def __init__(self) -> None:
+        self._indexes: dict[str, tuple[list[Row], np.ndarray, Vectors]] = {}
+
+    def publish(self, rows: Iterable[Row]) -> str:
+        name, held = secrets.token_hex(8), list(rows)
+        owners = np.repeat(np.arange(len(held)), [len(row.vectors) for row in held])
+        stacked = np.concatenate([row.vectors for row in held]) if held else np.empty((0, 0), np.float32)
+        self._indexes[name] = held, owners, stacked
+        return name
+
+    def search(self, name: str, questions: Vectors, k: int) -> list[list[Row]]:
+        rows, owners, stacked = self._indexes[name]
+        if not rows:
+            return [[] for _ in questions]
+        found = []
+        for cosines in questions @ stacked.T:
+            best = dict.fromkeys(int(owner) for owner in owners[np.argsort(-cosines, kind="stable")])
+            found.append([rows[owner] for owner in list(best)[:k]])
+        return found
+
+    def drop(self, name: str) -> None:
+        self._indexes.pop(name, None)
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from connectors.page import address, events_after, message, new_session
-from engine import cache, roster, saying
+from engine import roster, saying
 from engine.errors import Overloaded, ReplymillError
 from engine.handing import Held
 from engine.keys import FIGURES
@@ -70,18 +70,6 @@ def status(settings: Settings) -> dict[str, Any]:
 def _people(found: Sequence[Held]) -> dict[str, int]:
     """How many conversations wait for a person, and since when the first."""
     return {"waiting": len(found), "since": min((one.since for one in found), default=0)}
-
-
-def purge_cache(settings: Settings) -> int:
-    """Forget every cached reply; says how many there were."""
-    with connect(settings) as client:
-        return cache.purge(client)
-
-
-def cache_stats(settings: Settings) -> dict[str, int]:
-    """Cached replies, hits and misses."""
-    with connect(settings) as client:
-        return cache.stats(client)
 
 
 def _texts(raw: dict[bytes, bytes]) -> dict[str, str]:
