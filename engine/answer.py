@@ -16,6 +16,10 @@ LONGEST_NAME = 200
 _FIXED = frozenset({"clarify", "unclear", "unknown", "abstained", "small-talk", "honest", "person", "language", "tool", "empty"})
 
 
+#: The source of a reply says as much; a trace counts its bytes.
+_ORDINARY = frozenset({"answer", "no-knowledge"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """What is answered to a turn."""
@@ -43,7 +47,7 @@ def said(advice: Advice, decision: Decision, *, made: bool = False, **facts: Fac
         evidence=(*evidence(decision.passages), *((f"tool:{decision.tool}",) if decision.tool else ())),
         confidence=decision.confidence,
         choices=decision.choices,
-        **({} if decision.because == "answer" else {"because": decision.because}),
+        **({} if decision.because in _ORDINARY else {"because": decision.because}),
         **({} if advice.similarity is None else {"similarity": round(advice.similarity, 4)}),
         **facts,
     )
